@@ -101,16 +101,21 @@ func shared(t testing.TB) string {
 	return s.DSN()
 }
 
-// missing ends t because there is no server: as a failure if one is required, else as a skip that is seen.
+// missing ends t because a program is: as a failure if the environment demands it, else as a skip that is seen.
 func missing(t testing.TB, why error) {
 	t.Helper()
 	if os.Getenv(EnvRequire) == "1" {
 		t.Fatal(why)
 	}
-	msg := fmt.Sprintf("SKIPPED %s: %v", t.Name(), why)
-	shout(msg)
-	t.Skip(msg)
+	if _, again := told.LoadOrStore(why, true); !again {
+		shout(why.Error())
+	}
+	shout("SKIPPED " + filepath.Base(os.Args[0]) + " " + t.Name())
+	t.Skip(why)
 }
+
+// told holds what was said once already.
+var told sync.Map
 
 // shout writes a line that is seen without -v too. The go command drops what a passing package wrote, standard
 // error included, so the line goes to the go command's own standard error, or to the terminal, as well.

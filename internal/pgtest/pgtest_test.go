@@ -125,6 +125,45 @@ func TestServerFaults(t *testing.T) {
 	}
 }
 
+func TestPgBouncer(t *testing.T) {
+	direct := pgtest.DSN(t)
+	pooled := pgtest.PgBouncer(t, direct, 2)
+	if _, err := open(t, direct).Exec("CREATE TABLE t (x int)"); err != nil {
+		t.Fatal(err)
+	}
+	// Twenty clients see the schema of the direct URL, through two server connections.
+	var clients sync.WaitGroup
+	var mu sync.Mutex
+	backends := map[int]bool{}
+	for range 20 {
+		clients.Go(func() {
+			db := open(t, pooled+"&binary_parameters=yes")
+			if _, err := db.Exec("INSERT INTO t (x) VALUES ($1)", 1); err != nil {
+				t.Error(err)
+			}
+			var pid int
+			if err := db.QueryRow("SELECT pg_backend_pid()").Scan(&pid); err != nil {
+				t.Error(err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			backends[pid] = true
+		})
+	}
+	clients.Wait()
+	var n int
+	if err := open(t, direct).QueryRow("SELECT count(*) FROM t").Scan(&n); err != nil || n != 20 {
+		t.Errorf("%d rows, %v, want 20", n, err)
+	}
+	if len(backends) > 2 {
+		t.Errorf("%d server connections, want at most 2", len(backends))
+	}
+	// A pooler in the field refuses parameters; so does this one.
+	if err := open(t, pooled+"&search_path=public").Ping(); err == nil {
+		t.Error("search_path as a start-up parameter was accepted")
+	}
+}
+
 // TestNothingIsLeftAfterKill kills a process that started a server, and expects the server and its folder gone.
 // The process is this test itself, run again.
 func TestNothingIsLeftAfterKill(t *testing.T) {
