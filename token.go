@@ -34,7 +34,8 @@ func wellFormed(s string) bool {
 }
 
 func validPrefix(p string) bool {
-	return p != "" && len(p) <= maxPrefix && isBase62(strings.ReplaceAll(p, "_", ""))
+	return p != "" && len(p) <= maxPrefix && strings.IndexByte(base62[10:], p[0]) >= 0 &&
+		isBase62(strings.ReplaceAll(p, "_", ""))
 }
 
 func isBase62(s string) bool {

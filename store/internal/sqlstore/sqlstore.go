@@ -1,0 +1,385 @@
+// Package sqlstore is the store that SQLite and PostgreSQL share: the same
+// statements, run through a [Dialect] that holds the few things in which the
+// two differ.
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"github.com/seed-926035fd/authz/internal/migrate"
+	"github.com/seed-926035fd/authz/store"
+)
+
+// Dialect is what a database does its own way.
+type Dialect struct {
+	// Name begins every error text, such as "store/sqlite".
+	Name string
+	// Schema is the part "store" of the database's tables.
+	Schema migrate.Set
+	// Begin opens a transaction that writes.
+	Begin string
+	// Prepared keeps statements prepared. It must be off where a pooler hands
+	// each transaction to another connection.
+	Prepared bool
+	// Calls bounds how many calls run at once; 0 means no bound. Callers above
+	// it wait in their own context, not in the driver.
+	Calls int
+	// Writes bounds how many of them write.
+	Writes int
+	// Detached runs each statement under a context that is never cancelled, in
+	// a goroutine that the caller leaves behind when its own context ends. It
+	// is for databases behind a network, where a cancelled COMMIT can report
+	// success for a row that is lost later, and where the driver can block
+	// past any deadline.
+	Detached bool
+	// Classify says what an error of the driver means.
+	Classify func(error) Class
+}
+
+// Class is the meaning of a driver's error.
+type Class int
+
+// The classes of errors.
+const (
+	Fatal    Class = iota // repeating the statement will not help
+	Contend               // another transaction was in the way: repeat soon
+	Away                  // the database is not there: repeat with patience
+	ReadOnly              // this server only reads: repeat on another connection
+	Unique                // a unique value is taken
+	NoTable               // the schema is not there
+)
+
+// patience is how long a call whose context has no deadline repeats its
+// statements.
+const patience = 10 * time.Second
+
+// Store implements store.Store on a *sql.DB.
+type Store struct {
+	db     *sql.DB
+	d      Dialect
+	calls  chan struct{}
+	writes chan struct{}
+	stmts  [statements]atomic.Pointer[sql.Stmt]
+}
+
+// New returns a Store on db, which it borrows.
+func New(db *sql.DB, d Dialect) *Store {
+	return &Store{db: db, d: d, calls: slots(d.Calls), writes: slots(d.Writes)}
+}
+
+func slots(n int) chan struct{} {
+	if n <= 0 {
+		return nil
+	}
+	return make(chan struct{}, n)
+}
+
+// DB returns the database that the Store works on, for the host's other
+// tables, such as those of package account. It must not be closed.
+func (s *Store) DB() *sql.DB { return s.db }
+
+// Migrate creates or updates the tables. It does nothing if they are up to
+// date, may be called by many processes at once, and refuses a database that a
+// newer version of this module has migrated: errors.Is(err, store.ErrSchema).
+func (s *Store) Migrate(ctx context.Context) error { return s.MigrateOn(ctx, s.db) }
+
+// MigrateOn is Migrate through another handle on the same database.
+func (s *Store) MigrateOn(ctx context.Context, db *sql.DB) error {
+	_, err := do(ctx, s, "migrate", reading, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, migrate.Up(ctx, db, s.d.Schema)
+	})
+	return err
+}
+
+// Ready returns nil if the database answers and its schema is the one that this
+// program needs. It wraps store.ErrSchema if the schema is another.
+func (s *Store) Ready(ctx context.Context) error {
+	_, err := do(ctx, s, "ready", once, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, migrate.Check(ctx, s.db, s.d.Schema, func(err error) bool {
+			return s.d.Classify(err) == NoTable
+		})
+	})
+	return err
+}
+
+// Exec runs one statement that may be repeated.
+func (s *Store) Exec(ctx context.Context, text string) error {
+	_, err := do(ctx, s, "exec", reading, func(ctx context.Context) (sql.Result, error) {
+		return s.db.ExecContext(ctx, text)
+	})
+	return err
+}
+
+// forget closes the prepared statements. The Store must not be used again.
+func (s *Store) forget() {
+	for i := range s.stmts {
+		if stmt := s.stmts[i].Swap(nil); stmt != nil {
+			_ = stmt.Close()
+		}
+	}
+}
+
+// Close closes the statements and the database. Only an owner calls it.
+func (s *Store) Close() error {
+	s.forget()
+	if err := s.db.Close(); err != nil {
+		return fmt.Errorf("%s: close: %w", s.d.Name, err)
+	}
+	return nil
+}
+
+// mode says how do runs a function.
+type mode int
+
+const (
+	reading mode = iota // repeats what fails for a passing reason
+	writing             // and takes a slot for writers
+	once                // says at once what is wrong
+)
+
+// do runs fn until it succeeds, fails for good, or ctx ends. fn is repeated
+// with the same arguments, so all that is random must be made outside it.
+func do[T any](ctx context.Context, s *Store, what string, m mode, fn func(context.Context) (T, error)) (T, error) {
+	var zero T
+	if err := ctx.Err(); err != nil {
+		return zero, s.wrap(what, err, nil)
+	}
+	var giveUp time.Time
+	for attempt := 0; ; attempt++ {
+		out, err := attemptOnce(ctx, s, m, fn)
+		if err == nil {
+			return out, nil
+		}
+		if attempt == 0 {
+			giveUp = time.Now().Add(patience)
+		}
+		class := s.d.Classify(err)
+		if class == ReadOnly {
+			s.dropIdle()
+		}
+		pause, again := backoff(class, attempt)
+		if _, bounded := ctx.Deadline(); !bounded && time.Now().After(giveUp) {
+			again = false
+		}
+		if !again || m == once {
+			return zero, s.wrap(what, err, ctx.Err())
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return zero, s.wrap(what, err, ctx.Err())
+		}
+	}
+}
+
+// attemptOnce runs fn once, within the bounds of the dialect.
+func attemptOnce[T any](ctx context.Context, s *Store, m mode, fn func(context.Context) (T, error)) (T, error) {
+	var zero T
+	if m == writing {
+		if !take(ctx, s.writes) {
+			return zero, ctx.Err()
+		}
+	}
+	if !take(ctx, s.calls) {
+		if m == writing {
+			give(s.writes)
+		}
+		return zero, ctx.Err()
+	}
+	release := func() {
+		give(s.calls)
+		if m == writing {
+			give(s.writes)
+		}
+	}
+	if !s.d.Detached || ctx.Done() == nil {
+		defer release()
+		return fn(ctx)
+	}
+	type result struct {
+		out T
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		defer release()
+		out, err := fn(context.WithoutCancel(ctx))
+		done <- result{out, err}
+	}()
+	select {
+	case r := <-done:
+		return r.out, r.err
+	case <-ctx.Done():
+		return zero, ctx.Err()
+	}
+}
+
+func take(ctx context.Context, slots chan struct{}) bool {
+	if slots == nil {
+		return true
+	}
+	select {
+	case slots <- struct{}{}:
+		return true
+	default:
+	}
+	select {
+	case slots <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func give(slots chan struct{}) {
+	if slots != nil {
+		<-slots
+	}
+}
+
+// backoff says how long to wait before a statement is repeated, with jitter so
+// that callers which failed together do not return together.
+func backoff(class Class, attempt int) (pause time.Duration, again bool) {
+	switch class {
+	case Contend:
+		pause = min(time.Millisecond<<min(attempt, 5), 20*time.Millisecond)
+	case Away, ReadOnly:
+		pause = min(5*time.Millisecond<<min(attempt, 10), 250*time.Millisecond)
+	default:
+		return 0, false
+	}
+	return pause/2 + rand.N(pause), true
+}
+
+// dropIdle closes the idle connections: they lead to a server that has become
+// read-only, and the pool would hand them out for ever.
+func (s *Store) dropIdle() {
+	open := s.db.Stats().MaxOpenConnections
+	s.db.SetMaxIdleConns(0)
+	if open > 0 {
+		s.db.SetMaxIdleConns(open)
+	} else {
+		s.db.SetMaxIdleConns(2) // database/sql's own default
+	}
+}
+
+// wrap names the operation. A context that ended goes before the error of the
+// driver, which often knows it under another name.
+func (s *Store) wrap(what string, err, ctxErr error) error {
+	switch {
+	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrConflict):
+		return err
+	case s.d.Classify(err) == NoTable:
+		return fmt.Errorf("%s: %s: %w: tables are missing: run Migrate (authz migrate on the command line): %w", s.d.Name, what, store.ErrSchema, err)
+	case ctxErr != nil && !errors.Is(err, ctxErr):
+		return fmt.Errorf("%s: %s: %w: %w", s.d.Name, what, ctxErr, err)
+	}
+	return fmt.Errorf("%s: %s: %w", s.d.Name, what, err)
+}
+
+// queryRow runs a statement that returns at most one row.
+func (s *Store) queryRow(ctx context.Context, id statement, args ...any) row {
+	if !s.d.Prepared {
+		return s.db.QueryRowContext(ctx, texts[id], args...)
+	}
+	stmt, err := s.prepare(ctx, id)
+	if err != nil {
+		return failedRow{err}
+	}
+	return stmt.QueryRowContext(ctx, args...)
+}
+
+// query runs a statement that returns rows.
+func (s *Store) query(ctx context.Context, id statement, args ...any) (*sql.Rows, error) {
+	if !s.d.Prepared {
+		return s.db.QueryContext(ctx, texts[id], args...)
+	}
+	stmt, err := s.prepare(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return stmt.QueryContext(ctx, args...)
+}
+
+// prepare returns the statement, prepared at its first use: New may be called
+// before the tables are there.
+func (s *Store) prepare(ctx context.Context, id statement) (*sql.Stmt, error) {
+	if stmt := s.stmts[id].Load(); stmt != nil {
+		return stmt, nil
+	}
+	stmt, err := s.db.PrepareContext(context.WithoutCancel(ctx), texts[id])
+	if err != nil {
+		return nil, err
+	}
+	if !s.stmts[id].CompareAndSwap(nil, stmt) {
+		_ = stmt.Close()
+		return s.stmts[id].Load(), nil
+	}
+	return stmt, nil
+}
+
+// pinned runs fn on one connection. database/sql repeats a statement silently
+// when a pooled connection breaks, but never one on a connection that the
+// caller holds, so what fn counts was counted once.
+func (s *Store) pinned(ctx context.Context, fn func(context.Context, *sql.Conn) error) error {
+	conn, err := s.db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	return fn(ctx, conn)
+}
+
+// transact runs fn in a transaction that writes. Once begun, it ends by COMMIT
+// or ROLLBACK whatever becomes of the caller's context.
+func (s *Store) transact(ctx context.Context, fn func(context.Context, *sql.Conn) error) error {
+	return s.pinned(ctx, func(ctx context.Context, conn *sql.Conn) (err error) {
+		if _, err := conn.ExecContext(ctx, s.d.Begin); err != nil {
+			return err
+		}
+		ctx = context.WithoutCancel(ctx)
+		defer func() {
+			if err != nil {
+				if _, rollback := conn.ExecContext(ctx, "ROLLBACK"); rollback != nil {
+					_ = conn.Raw(func(any) error { return driver.ErrBadConn })
+				}
+			}
+		}()
+		if err := fn(ctx, conn); err != nil {
+			return err
+		}
+		_, err = conn.ExecContext(ctx, "COMMIT")
+		return err
+	})
+}
+
+// row is a *sql.Row, or the error that kept it from being asked for.
+type row interface{ Scan(dest ...any) error }
+
+type failedRow struct{ err error }
+
+func (r failedRow) Scan(...any) error { return r.err }
+
+// micros is how times are kept: microseconds since 1970 in UTC, 0 for never.
+func micros(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMicro()
+}
+
+func fromMicros(us int64) time.Time {
+	if us == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(us).UTC()
+}

@@ -1,0 +1,188 @@
+// Package sqlite is the embedded store: one file, any number of processes on
+// the same machine, every acknowledged change on disk.
+//
+// [Open] sets everything right. [New] takes a database that the host has
+// opened already, with whatever SQLite driver it uses: the store's statements
+// are right under any settings, since it repeats what SQLite refuses as busy
+// and begins its transactions IMMEDIATE. Durability is then the host's
+// business: WAL with synchronous=FULL loses nothing, NORMAL can lose the last
+// commits when the machine loses power.
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	_ "modernc.org/sqlite" // the driver "sqlite"
+
+	"github.com/seed-926035fd/authz/internal/migrate"
+	"github.com/seed-926035fd/authz/store"
+	"github.com/seed-926035fd/authz/store/internal/sqlstore"
+)
+
+//go:embed migrations
+var migrations embed.FS
+
+// Store implements [store.Store]. It is safe for use by many goroutines, and
+// any number of Stores in any number of processes may share one file.
+type Store struct {
+	*sqlstore.Store
+}
+
+var _ store.Store = (*Store)(nil)
+
+// New returns a Store on db, which it borrows: closing it is the caller's
+// business. Call Migrate before the first use. db must not be an in-memory
+// database with more than one connection, since each would see its own.
+func New(db *sql.DB) *Store {
+	return &Store{sqlstore.New(db, sqlstore.Dialect{
+		Name: "store/sqlite",
+		Schema: migrate.Set{
+			Part:       "store",
+			Migrations: migrate.Load(migrations, "migrations"),
+			Begin:      []string{"BEGIN IMMEDIATE"},
+		},
+		Begin:    "BEGIN IMMEDIATE",
+		Prepared: true,
+		// SQLite has one writer at a time. Waiting here is fair and wakes at
+		// once; waiting in SQLite is neither.
+		Writes:   1,
+		Classify: classify,
+	})}
+}
+
+// Open opens the database file at path, creating it (readable by its owner
+// alone) if it does not exist, and migrates it. The caller must Close the
+// Store.
+//
+// The file is in WAL mode with synchronous=FULL: what was acknowledged
+// survives a crash of the process and of the machine. It must not lie on a
+// network file system (https://sqlite.org/wal.html).
+func Open(ctx context.Context, path string) (*Store, error) {
+	if path == "" || path == ":memory:" || strings.HasPrefix(path, "file:") {
+		return nil, fmt.Errorf("store/sqlite: open: %q is not the path of a file: give one such as authz.db, or use package store/memory", path)
+	}
+	if err := create(path); err != nil {
+		return nil, err
+	}
+	db, err := sql.Open("sqlite", dsn(path))
+	if err != nil {
+		return nil, fmt.Errorf("store/sqlite: open %s: %w", path, err)
+	}
+	// Readers beyond the cores only wait, the writer needs one more, and idle
+	// connections are kept: opening one costs more than any statement.
+	conns := max(4, runtime.GOMAXPROCS(0)) + 1
+	db.SetMaxOpenConns(conns)
+	db.SetMaxIdleConns(conns)
+	s := New(db)
+	if err := s.prepareFile(ctx); err != nil {
+		_ = s.Close()
+		return nil, fmt.Errorf("store/sqlite: open %s: %w", path, explain(err))
+	}
+	return s, nil
+}
+
+func (s *Store) prepareFile(ctx context.Context) error {
+	// WAL is a property of the file. Setting it needs the file alone for a
+	// moment, which processes that start together do not leave each other.
+	if err := s.Exec(ctx, "PRAGMA journal_mode = WAL"); err != nil {
+		return err
+	}
+	return s.Migrate(ctx)
+}
+
+// create makes the file, so that it is never readable by others, not even
+// while SQLite is creating it.
+func create(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("store/sqlite: open %s: the folder %s does not exist: create it first", path, filepath.Dir(path))
+		}
+		return fmt.Errorf("store/sqlite: open: %w", err)
+	}
+	return f.Close()
+}
+
+// dsn is the driver's form of path, with the settings of each connection.
+func dsn(path string) string {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		abs = path
+	}
+	abs = filepath.ToSlash(abs)
+	if !strings.HasPrefix(abs, "/") { // C:/…
+		abs = "/" + abs
+	}
+	query := url.Values{"_pragma": {
+		// Short: a longer wait belongs to the caller's context, which SQLite
+		// does not see while it waits.
+		"busy_timeout(100)",
+		"synchronous(FULL)",
+		"foreign_keys(1)",
+	}, "_txlock": {"immediate"}}
+	return (&url.URL{Scheme: "file", Path: abs, RawQuery: query.Encode()}).String()
+}
+
+// SQLite's result codes: https://sqlite.org/rescode.html
+const (
+	codeBusy     = 5
+	codeLocked   = 6
+	codeReadOnly = 8
+	codeCorrupt  = 11
+	codeFull     = 13
+	codeNotADB   = 26
+	codeUnique   = 2067
+)
+
+// code finds the result code in an error of any driver that has one.
+func code(err error) int {
+	var coded interface{ Code() int } // modernc.org/sqlite
+	if errors.As(err, &coded) {
+		return coded.Code()
+	}
+	return 0
+}
+
+func classify(err error) sqlstore.Class {
+	c := code(err)
+	switch {
+	case c == codeUnique:
+		return sqlstore.Unique
+	case c&0xff == codeBusy, c&0xff == codeLocked:
+		return sqlstore.Contend
+	case strings.Contains(err.Error(), "no such table"):
+		return sqlstore.NoTable
+	// Drivers without Code (mattn/go-sqlite3 has fields instead) still say
+	// what SQLite says.
+	case c == 0 && strings.Contains(err.Error(), "database is locked"):
+		return sqlstore.Contend
+	case c == 0 && strings.Contains(err.Error(), "UNIQUE constraint failed"):
+		return sqlstore.Unique
+	}
+	return sqlstore.Fatal
+}
+
+// explain adds what to do to the errors that people meet when they open a file.
+func explain(err error) error {
+	switch code(err) & 0xff {
+	case codeNotADB, codeCorrupt:
+		return fmt.Errorf("%w: the file is not an SQLite database, or it is damaged: give another path, or restore a backup", err)
+	case codeReadOnly:
+		return fmt.Errorf("%w: the file or its folder cannot be written: change its permissions", err)
+	case codeFull:
+		return fmt.Errorf("%w: free some space and start again", err)
+	case codeBusy, codeLocked:
+		return fmt.Errorf("%w: another process holds the file: stop it and start again", err)
+	}
+	return err
+}
