@@ -1,0 +1,278 @@
+// Package postgres is the store for several nodes: one PostgreSQL, or a highly
+// available cluster of them, under any number of processes.
+//
+// [Open] sets everything right and bounds what the driver does not: it owns the
+// connections, so that a server that hangs or a network that swallows bytes
+// costs no call more than its context. [New] takes a *sql.DB that the host has
+// opened already, with lib/pq, with pgx's stdlib driver, or with any other.
+// Calls return by their contexts there as well, but a connection that hangs is
+// the host's to end (TCP_USER_TIMEOUT, or a dialer with deadlines).
+//
+// # Poolers
+//
+// Behind a pooler that hands each transaction to another server connection,
+// such as PgBouncer in transaction mode, statements cannot be kept prepared,
+// and lib/pq's usual protocol can read another client's answer. Give Open a
+// DSN with binary_parameters=yes, or hand New's sibling [NewPooled] a database
+// that sends each statement in one round trip (with pgx:
+// default_query_exec_mode=exec).
+package postgres
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"embed"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/lib/pq"
+
+	"github.com/seed-926035fd/authz/internal/migrate"
+	"github.com/seed-926035fd/authz/store"
+	"github.com/seed-926035fd/authz/store/internal/sqlstore"
+)
+
+//go:embed migrations
+var migrations embed.FS
+
+// Store implements [store.Store]. It is safe for use by many goroutines, and
+// any number of Stores in any number of processes may share one database.
+type Store struct {
+	*sqlstore.Store
+	owned *pq.Config // of Open
+}
+
+var _ store.Store = (*Store)(nil)
+
+// New returns a Store on db, which it borrows: closing it is the caller's
+// business. Call Migrate before the first use. It keeps prepared statements, so
+// db must not lead through a pooler in transaction mode: see [NewPooled].
+//
+// Set the pool's idle connections to its open ones (SetMaxIdleConns), or it
+// opens new ones all the time under load.
+func New(db *sql.DB) *Store { return newStore(db, true) }
+
+// NewPooled is New for a db behind a pooler in transaction mode: no statement is
+// kept. The driver must send a statement and its parameters in one round trip.
+func NewPooled(db *sql.DB) *Store { return newStore(db, false) }
+
+func newStore(db *sql.DB, prepared bool) *Store {
+	return &Store{Store: sqlstore.New(db, sqlstore.Dialect{
+		Name: "store/postgres",
+		Schema: migrate.Set{
+			Part:       "store",
+			Migrations: migrate.Load(migrations, "migrations"),
+			// An arbitrary number, the same in all versions of this module.
+			Begin: []string{"BEGIN", "SELECT pg_advisory_xact_lock(8102264130119521)"},
+		},
+		// Under a stricter default, statements here would fail that are right
+		// as they are.
+		Begin:    "BEGIN ISOLATION LEVEL READ COMMITTED",
+		Prepared: prepared,
+		Calls:    db.Stats().MaxOpenConnections,
+		Detached: true,
+		Classify: classify,
+	})}
+}
+
+const (
+	// patience is how long one answer of the server may take. It frees the
+	// connections of a server that went away without a word.
+	patience = 5 * time.Second
+	// maxConns is the parameter of the DSN that sizes the pool.
+	maxConns = "pool_max_conns"
+)
+
+// Open connects to the database of dsn and migrates it. dsn is what lib/pq
+// takes, a postgres:// URL or key=value pairs, several hosts included
+// (host=a,b target_session_attrs=read-write); pool_max_conns=N sets the size of
+// the pool, by default the greater of 8 and 4 × GOMAXPROCS. The caller must
+// Close the Store.
+//
+// No error of Open holds the password.
+func Open(ctx context.Context, dsn string) (*Store, error) {
+	cfg, err := pq.NewConfig(dsn)
+	if err != nil {
+		// Its text can quote the DSN, and so the password.
+		return nil, errors.New("store/postgres: open: the DSN is neither a valid postgres:// URL nor a list of key=value pairs that lib/pq knows (https://pkg.go.dev/github.com/lib/pq#NewConfig)")
+	}
+	conns := max(8, 4*runtime.GOMAXPROCS(0))
+	if text, ok := cfg.Runtime[maxConns]; ok {
+		if conns, err = strconv.Atoi(text); err != nil || conns < 1 {
+			return nil, errors.New("store/postgres: open: " + maxConns + " in the DSN must be a number from 1")
+		}
+		delete(cfg.Runtime, maxConns)
+	}
+	if cfg.ConnectTimeout == 0 {
+		cfg.ConnectTimeout = patience
+	}
+	if cfg.ApplicationName == "" && cfg.FallbackApplicationName == "" {
+		cfg.FallbackApplicationName = "authz"
+	}
+	db, err := openDB(cfg, patience)
+	if err != nil {
+		return nil, fmt.Errorf("store/postgres: open: %w", err)
+	}
+	db.SetMaxOpenConns(conns)
+	db.SetMaxIdleConns(conns)
+	s := newStore(db, !cfg.BinaryParameters)
+	s.owned = &cfg
+	// Nothing is repeated here: who starts a program wants to hear at once
+	// that the address is wrong.
+	if err := db.PingContext(ctx); err != nil {
+		_ = s.Close()
+		return nil, fmt.Errorf("store/postgres: open: %s does not answer: %w", where(cfg), reason(err))
+	}
+	if err := s.Migrate(ctx); err != nil {
+		_ = s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// Migrate creates or updates the tables. It does nothing if they are up to
+// date, may be called by many processes at once, and refuses a database that a
+// newer version of this module has migrated: errors.Is(err, store.ErrSchema).
+func (s *Store) Migrate(ctx context.Context) error {
+	if s.owned == nil {
+		return s.Store.Migrate(ctx)
+	}
+	// A migration may take longer than any other statement, and so may the
+	// wait for another process that migrates.
+	db, err := openDB(*s.owned, 0)
+	if err != nil {
+		return fmt.Errorf("store/postgres: migrate: %w", err)
+	}
+	defer db.Close()
+	return s.MigrateOn(ctx, db)
+}
+
+func openDB(cfg pq.Config, patience time.Duration) (*sql.DB, error) {
+	connector, err := pq.NewConnectorConfig(cfg)
+	if err != nil {
+		return nil, err
+	}
+	connector.Dialer(dialer{patience: patience})
+	return sql.OpenDB(connector), nil
+}
+
+// where names the server without the password.
+func where(cfg pq.Config) string {
+	network := net.JoinHostPort(cfg.Host, strconv.Itoa(int(cfg.Port)))
+	if strings.HasPrefix(cfg.Host, "/") {
+		network = cfg.Host
+	}
+	return fmt.Sprintf("PostgreSQL at %s (database %q, user %q)", network, cfg.Database, cfg.User)
+}
+
+// reason replaces the driver's word for "the connection ended", which says
+// nothing to people.
+func reason(err error) error {
+	if errors.Is(err, driver.ErrBadConn) {
+		return errors.New("the server closed the connection")
+	}
+	return err
+}
+
+// dialer makes connections on which no single answer can take longer than
+// patience: lib/pq blocks past any context when a server hangs.
+type dialer struct{ patience time.Duration }
+
+var _ pq.DialerContext = dialer{}
+
+func (d dialer) Dial(network, address string) (net.Conn, error) {
+	return d.DialContext(context.Background(), network, address)
+}
+
+func (d dialer) DialTimeout(network, address string, timeout time.Duration) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	return d.DialContext(ctx, network, address)
+}
+
+func (d dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, network, address)
+	if err != nil || d.patience == 0 {
+		return conn, err
+	}
+	return &boundedConn{Conn: conn, patience: d.patience}, nil
+}
+
+// boundedConn gives each Read and Write a deadline of its own. An earlier
+// deadline of the driver, as during the handshake, goes first.
+type boundedConn struct {
+	net.Conn
+	patience time.Duration
+	limit    time.Time // of the driver
+}
+
+func (c *boundedConn) Read(p []byte) (int, error) {
+	if err := c.Conn.SetReadDeadline(c.next()); err != nil {
+		return 0, err
+	}
+	return c.Conn.Read(p)
+}
+
+func (c *boundedConn) Write(p []byte) (int, error) {
+	if err := c.Conn.SetWriteDeadline(c.next()); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(p)
+}
+
+func (c *boundedConn) SetDeadline(t time.Time) error {
+	c.limit = t
+	return nil
+}
+
+func (c *boundedConn) next() time.Time {
+	next := time.Now().Add(c.patience)
+	if !c.limit.IsZero() && c.limit.Before(next) {
+		return c.limit
+	}
+	return next
+}
+
+// classify knows PostgreSQL by its SQLSTATE, which every driver's error has,
+// and a broken connection by what Go and the drivers call it.
+// https://www.postgresql.org/docs/current/errcodes-appendix.html
+func classify(err error) sqlstore.Class {
+	var server interface{ SQLState() string }
+	if errors.As(err, &server) {
+		switch state := server.SQLState(); {
+		case state == "40001", state == "40P01": // serialization_failure, deadlock_detected
+			return sqlstore.Contend
+		case state == "25006": // read_only_sql_transaction: the node was demoted
+			return sqlstore.ReadOnly
+		case state == "23505": // unique_violation
+			return sqlstore.Unique
+		case state == "42P01": // undefined_table
+			return sqlstore.NoTable
+		case strings.HasPrefix(state, "08"), // connection_exception
+			state == "53300",                                     // too_many_connections
+			state == "57P01", state == "57P02", state == "57P03": // shutdown, crash, starting up
+			return sqlstore.Away
+		}
+		return sqlstore.Fatal
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return sqlstore.Fatal
+	}
+	var network net.Error
+	switch {
+	case errors.Is(err, driver.ErrBadConn), errors.Is(err, sql.ErrConnDone),
+		errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed),
+		errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.EPIPE),
+		errors.As(err, &network):
+		return sqlstore.Away
+	}
+	return sqlstore.Fatal
+}
