@@ -1,0 +1,35 @@
+# `make` lists the targets. The work is in scripts/check.sh, so that a stage runs the same alone and in `make test`.
+
+GO       ?= go
+PKGS     ?=#           packages of the root module; set it (PKGS=./store/...) to check only those
+FUZZTIME ?= 5s#        for each fuzz target
+export GO PKGS FUZZTIME
+
+LINTER = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.12.2
+
+.PHONY: help test unit fmt vet staticcheck fuzz cross cover lint bench bench-quick
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+test: ## everything that must pass: format, vet, staticcheck, race tests on real PostgreSQL and SQLite, fuzzing, cross builds
+	@bash scripts/check.sh fmt vet staticcheck unit fuzz cross
+
+unit: ## only the tests, with -race, in every module
+	@bash scripts/check.sh unit
+
+fmt: ## gofmt what is not
+	gofmt -w $$(git ls-files -co --exclude-standard '*.go')
+
+vet staticcheck cross fuzz: ## one stage of `make test` (for fuzz: FUZZTIME=1m)
+	@bash scripts/check.sh $@
+
+cover: ## test coverage of the root module, by function, and as coverage.html
+	@bash scripts/check.sh cover
+
+lint: ## golangci-lint with .golangci.yml
+	@if command -v golangci-lint >/dev/null; then golangci-lint run $(or $(PKGS),./...); \
+	else $(GO) run $(LINTER) run $(or $(PKGS),./...); fi
+
+bench bench-quick: ## the benchmarks in bench/, whole or in about a minute
+	@if [ -e bench/Makefile ]; then $(MAKE) -C bench $@; else echo "there is no bench/Makefile yet" >&2; exit 1; fi
