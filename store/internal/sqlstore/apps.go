@@ -19,7 +19,7 @@ func (s *Store) CreateApp(ctx context.Context, app store.App) (store.App, error)
 	}
 	return do(ctx, s, "create app", writing, func(ctx context.Context) (store.App, error) {
 		now, deleted, err := scanAnyApp(s.queryRow(ctx, insertApp,
-			app.ClientID, app.Name, app.URL, secrets, micros(app.CreatedAt), micros(app.UpdatedAt)))
+			app.ClientID, app.Name, app.URL, secrets, app.CreatedAt.UnixMicro(), app.UpdatedAt.UnixMicro()))
 		if err == nil && (deleted || now.Revision != 1 || !sameApp(now, app)) {
 			return now, &store.ConflictError{Field: "client_id"}
 		}
@@ -53,7 +53,7 @@ func (s *Store) ReplaceApp(ctx context.Context, app store.App) (store.App, error
 	}
 	return do(ctx, s, "replace app", writing, func(ctx context.Context) (store.App, error) {
 		now, err := scanApp(s.queryRow(ctx, replaceApp,
-			app.ClientID, app.Revision, app.Name, app.URL, secrets, micros(app.UpdatedAt)))
+			app.ClientID, app.Revision, app.Name, app.URL, secrets, app.UpdatedAt.UnixMicro()))
 		if !errors.Is(err, store.ErrNotFound) {
 			return now, err
 		}
@@ -97,7 +97,7 @@ func (s *Store) DeleteApp(ctx context.Context, clientID string) (int64, error) {
 type secret struct {
 	Hash    string `json:"hash"`
 	Created int64  `json:"created_at"`
-	Expires int64  `json:"expires_at"`
+	Expires *int64 `json:"expires_at"`
 }
 
 var errDamaged = errors.New("an app's secrets in the database are damaged")
@@ -105,7 +105,10 @@ var errDamaged = errors.New("an app's secrets in the database are damaged")
 func marshalSecrets(secrets []store.AppSecret) (string, error) {
 	out := make([]secret, len(secrets))
 	for i, s := range secrets {
-		out[i] = secret{Hash: s.Hash.Hex(), Created: micros(s.CreatedAt), Expires: micros(s.ExpiresAt)}
+		out[i] = secret{Hash: s.Hash.Hex(), Created: s.CreatedAt.UnixMicro()}
+		if expires := end(s.ExpiresAt); expires.Valid {
+			out[i].Expires = &expires.Int64
+		}
 	}
 	text, err := json.Marshal(out)
 	return string(text), err
@@ -122,7 +125,10 @@ func unmarshalSecrets(text string) ([]store.AppSecret, error) {
 		if err != nil || copy(out[i].Hash[:], hash) != len(hash) || len(hash) != len(out[i].Hash) {
 			return nil, errDamaged
 		}
-		out[i].CreatedAt, out[i].ExpiresAt = fromMicros(s.Created), fromMicros(s.Expires)
+		out[i].CreatedAt = fromMicros(s.Created)
+		if s.Expires != nil {
+			out[i].ExpiresAt = fromMicros(*s.Expires)
+		}
 	}
 	return out, nil
 }
@@ -130,9 +136,9 @@ func unmarshalSecrets(text string) ([]store.AppSecret, error) {
 // sameApp reports whether two apps hold the same, but for ID and Revision.
 func sameApp(a, b store.App) bool {
 	return a.ClientID == b.ClientID && a.Name == b.Name && a.URL == b.URL &&
-		micros(a.CreatedAt) == micros(b.CreatedAt) && micros(a.UpdatedAt) == micros(b.UpdatedAt) &&
+		sameTime(a.CreatedAt, b.CreatedAt) && sameTime(a.UpdatedAt, b.UpdatedAt) &&
 		slices.EqualFunc(a.Secrets, b.Secrets, func(x, y store.AppSecret) bool {
-			return x.Hash == y.Hash && micros(x.CreatedAt) == micros(y.CreatedAt) && micros(x.ExpiresAt) == micros(y.ExpiresAt)
+			return x.Hash == y.Hash && sameTime(x.CreatedAt, y.CreatedAt) && sameTime(x.ExpiresAt, y.ExpiresAt)
 		})
 }
 

@@ -103,7 +103,7 @@ func (s *Store) Replace(ctx context.Context, rec store.Authorization) (store.Aut
 	return do(ctx, s, "replace", writing, func(ctx context.Context) (store.Authorization, error) {
 		now, err := scanAuthorization(s.queryRow(ctx, replace, rec.ID, rec.Owner, rec.Revision,
 			rec.Fingerprint, joinScopes(rec.Scopes), rec.Note, rec.NoteURL, rec.TokenHash[:], rec.TokenLastEight,
-			micros(rec.UpdatedAt), micros(rec.ExpiresAt)))
+			rec.UpdatedAt.UnixMicro(), end(rec.ExpiresAt)))
 		switch {
 		case err == nil:
 			return now, nil
@@ -123,24 +123,23 @@ func (s *Store) Replace(ctx context.Context, rec store.Authorization) (store.Aut
 // applied reports whether now is what Replace(rec) leaves behind: then the
 // first run of the statement had taken effect and only its answer was lost.
 func applied(rec, now store.Authorization) bool {
-	return now.Revision == rec.Revision+1 && now.TokenHash == rec.TokenHash &&
+	return now.Revision == rec.Revision+1 &&
+		now.TokenHash == rec.TokenHash && now.TokenLastEight == rec.TokenLastEight &&
 		now.Fingerprint == rec.Fingerprint && slices.Equal(now.Scopes, rec.Scopes) &&
 		now.Note == rec.Note && now.NoteURL == rec.NoteURL &&
-		micros(now.UpdatedAt) == micros(rec.UpdatedAt) && micros(now.ExpiresAt) == micros(rec.ExpiresAt)
+		sameTime(now.UpdatedAt, rec.UpdatedAt) && sameTime(now.ExpiresAt, rec.ExpiresAt)
 }
 
 // Delete implements store.Authorizations.
 func (s *Store) Delete(ctx context.Context, owner string, id int64) error {
-	repeated := false
+	unknown := false // whether an earlier run of the statement took effect
 	_, err := do(ctx, s, "delete", writing, func(ctx context.Context) (struct{}, error) {
-		again := repeated
-		repeated = true
 		return struct{}{}, s.pinned(ctx, func(ctx context.Context, conn *sql.Conn) error {
 			n, err := affected(conn.ExecContext(ctx, deleteByID, id, owner))
-			// A repeat that finds nothing follows a run whose answer was lost.
-			if err == nil && n == 0 && !again {
+			if err == nil && n == 0 && !unknown {
 				return store.ErrNotFound
 			}
+			unknown = unknown || err != nil && s.d.Classify(err) == Away
 			return err
 		})
 	})
@@ -157,7 +156,7 @@ func affected(res sql.Result, err error) (int64, error) {
 func insertArgs(a store.Authorization) []any {
 	return []any{
 		a.Owner, a.ClientID, a.Fingerprint, joinScopes(a.Scopes), a.Note, a.NoteURL,
-		a.TokenHash[:], a.TokenLastEight, micros(a.CreatedAt), micros(a.UpdatedAt), micros(a.ExpiresAt),
+		a.TokenHash[:], a.TokenLastEight, a.CreatedAt.UnixMicro(), a.UpdatedAt.UnixMicro(), end(a.ExpiresAt),
 	}
 }
 
@@ -174,9 +173,10 @@ func splitScopes(s string) []string {
 
 func scanAuthorization(r row) (a store.Authorization, err error) {
 	var (
-		scopes                    string
-		hash                      []byte
-		created, updated, expires int64
+		scopes           string
+		hash             []byte
+		created, updated int64
+		expires          sql.NullInt64
 	)
 	// The error goes first: a driver can fill the variables and still fail.
 	if err := r.Scan(&a.ID, &a.Revision, &a.Owner, &a.ClientID, &a.Fingerprint, &scopes, &a.Note, &a.NoteURL,
@@ -188,7 +188,7 @@ func scanAuthorization(r row) (a store.Authorization, err error) {
 	}
 	a.Scopes = splitScopes(scopes)
 	copy(a.TokenHash[:], hash)
-	a.CreatedAt, a.UpdatedAt, a.ExpiresAt = fromMicros(created), fromMicros(updated), fromMicros(expires)
+	a.CreatedAt, a.UpdatedAt, a.ExpiresAt = fromMicros(created), fromMicros(updated), fromEnd(expires)
 	return a, nil
 }
 

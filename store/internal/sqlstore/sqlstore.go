@@ -279,11 +279,13 @@ func (s *Store) wrap(what string, err, ctxErr error) error {
 	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrConflict):
 		return err
 	case s.d.Classify(err) == NoTable:
-		return fmt.Errorf("%s: %s: %w: tables are missing: run Migrate (authz migrate on the command line): %w", s.d.Name, what, store.ErrSchema, err)
+		return fmt.Errorf("%s: %s: %w: tables are missing: run Migrate (authz migrate on the command line): %w", s.d.Name, what, store.ErrSchema, &cause{err})
+	case errors.Is(err, store.ErrSchema):
+		return fmt.Errorf("%s: %s: %w", s.d.Name, what, err)
 	case ctxErr != nil && !errors.Is(err, ctxErr):
-		return fmt.Errorf("%s: %s: %w: %w", s.d.Name, what, ctxErr, err)
+		return fmt.Errorf("%s: %s: %w: %w", s.d.Name, what, ctxErr, &cause{err})
 	}
-	return fmt.Errorf("%s: %s: %w", s.d.Name, what, err)
+	return fmt.Errorf("%s: %s: %w", s.d.Name, what, &cause{err})
 }
 
 // queryRow runs a statement that returns at most one row.
@@ -369,17 +371,52 @@ type failedRow struct{ err error }
 
 func (r failedRow) Scan(...any) error { return r.err }
 
-// micros is how times are kept: microseconds since 1970 in UTC, 0 for never.
-func micros(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
-	}
-	return t.UnixMicro()
+// Times are kept as microseconds since 1970 in UTC; an end that never comes is
+// NULL, so that a comparison leaves it out.
+
+func end(t time.Time) sql.NullInt64 {
+	return sql.NullInt64{Int64: t.UnixMicro(), Valid: !t.IsZero()}
 }
 
-func fromMicros(us int64) time.Time {
-	if us == 0 {
+func fromMicros(us int64) time.Time { return time.UnixMicro(us).UTC() }
+
+func fromEnd(us sql.NullInt64) time.Time {
+	if !us.Valid {
 		return time.Time{}
 	}
-	return time.UnixMicro(us).UTC()
+	return fromMicros(us.Int64)
+}
+
+// sameTime reports whether two times are kept as the same.
+func sameTime(a, b time.Time) bool {
+	return a.UnixMicro() == b.UnixMicro()
+}
+
+// cause is a driver's error without its fields, which can hold what a statement
+// was about: PostgreSQL names the values of a row in the way.
+type cause struct {
+	err error
+}
+
+func (c *cause) Error() string { return c.err.Error() }
+
+// Is finds the sentinels of package context and database/sql.
+func (c *cause) Is(target error) bool { return errors.Is(c.err, target) }
+
+// Code is SQLite's result code, or 0.
+func (c *cause) Code() int {
+	var coded interface{ Code() int }
+	if errors.As(c.err, &coded) {
+		return coded.Code()
+	}
+	return 0
+}
+
+// SQLState is PostgreSQL's, or "".
+func (c *cause) SQLState() string {
+	var stated interface{ SQLState() string }
+	if errors.As(c.err, &stated) {
+		return stated.SQLState()
+	}
+	return ""
 }

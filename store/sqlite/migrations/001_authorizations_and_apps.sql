@@ -1,4 +1,4 @@
--- Times are microseconds since 1970 in UTC, 0 for never.
+-- Times are microseconds since 1970 in UTC.
 -- Text is compared byte for byte: BINARY is SQLite's default collation.
 CREATE TABLE authz_authorizations (
 	id               INTEGER PRIMARY KEY AUTOINCREMENT, -- AUTOINCREMENT: an id is never used again
@@ -13,7 +13,7 @@ CREATE TABLE authz_authorizations (
 	token_last_eight TEXT    NOT NULL,
 	created_at       INTEGER NOT NULL,
 	updated_at       INTEGER NOT NULL,
-	expires_at       INTEGER NOT NULL
+	expires_at       INTEGER -- NULL: never
 );
 CREATE UNIQUE INDEX authz_authorizations_key        ON authz_authorizations (owner, client_id, fingerprint);
 CREATE UNIQUE INDEX authz_authorizations_token_hash ON authz_authorizations (token_hash);
