@@ -5,7 +5,7 @@ PKGS     ?=#           packages of the root module; set it (PKGS=./store/...) to
 FUZZTIME ?= 5s#        for each fuzz target
 export GO PKGS FUZZTIME
 
-LINTER = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.12.2
+LINTER = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 .PHONY: help test unit fmt vet staticcheck fuzz cross cover lint bench bench-quick
 
