@@ -55,8 +55,9 @@ type HandlerConfig struct {
 	// ReadHeaderTimeout.
 	BodyTimeout time.Duration
 
-	// Timeout is how long a request may take after its body has come, waiting
-	// for the store included; then it is answered 503. Defaults to 10 s.
+	// Timeout is how long the Authenticator may take, and how long the work
+	// that comes after the body may take, waiting for the store included; then
+	// the request is answered 503. Defaults to 10 s.
 	Timeout time.Duration
 
 	// Logger gets a line for each request, without any secret, and the causes
@@ -141,7 +142,9 @@ func (h *handler) asUser(path string, methods map[string]endpoint) {
 }
 
 func (h *handler) serveUser(w *response, r *http.Request, methods map[string]endpoint) {
-	user, err := h.cfg.Authenticator.Authenticate(r)
+	ctx, cancel := context.WithTimeout(r.Context(), h.cfg.Timeout)
+	user, err := h.cfg.Authenticator.Authenticate(r.WithContext(ctx))
+	cancel()
 	if err == nil && !validOwner(user.ID) {
 		err = errors.New("the Authenticator returned a user without a valid ID")
 	}
@@ -168,9 +171,7 @@ func (h *handler) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("X-Request-Id", w.id)
 
-	ctx, cancel := context.WithTimeout(r.Context(), h.cfg.BodyTimeout+h.cfg.Timeout)
-	defer cancel()
-	r = r.WithContext(ctx)
+	r = r.WithContext(r.Context()) // a copy: ServeMux writes to it
 	defer func() {
 		if p := recover(); p != nil {
 			if p == http.ErrAbortHandler {
@@ -224,7 +225,9 @@ func (h *handler) getOrCreate(w *response, r *http.Request, user User) {
 		w.fail(err)
 		return
 	}
-	result, err := h.m.GetOrCreate(r.Context(), req)
+	ctx, cancel := context.WithTimeout(r.Context(), h.cfg.Timeout)
+	defer cancel()
+	result, err := h.m.GetOrCreate(ctx, req)
 	if exists := new(ExistsError); errors.As(err, &exists) {
 		w.Header().Set("Location", h.authorizationURL(r, exists.ID))
 	}
