@@ -256,10 +256,14 @@ func (h *handler) readBody(w *response, r *http.Request) ([]byte, error) {
 		w.Header().Set("Connection", "close")
 		return nil, errTooLarge
 	}
-	// Not every ResponseWriter can do this, and not every test needs it.
-	control := http.NewResponseController(w.ResponseWriter)
-	_ = control.SetReadDeadline(time.Now().Add(h.cfg.BodyTimeout))
+	w.readDeadline(time.Now().Add(h.cfg.BodyTimeout))
 	body, err := io.ReadAll(http.MaxBytesReader(w.ResponseWriter, r.Body, h.cfg.MaxBody))
+	if err == nil {
+		w.readDeadline(time.Time{})
+		return body, nil
+	}
+	// Where the next request would begin is not known any more.
+	w.Header().Set("Connection", "close")
 	var (
 		tooLarge *http.MaxBytesError
 		network  net.Error
@@ -268,13 +272,9 @@ func (h *handler) readBody(w *response, r *http.Request) ([]byte, error) {
 	case errors.As(err, &tooLarge):
 		return nil, errTooLarge
 	case errors.As(err, &network) && network.Timeout():
-		w.Header().Set("Connection", "close")
 		return nil, errSlow
-	case err != nil:
-		return nil, errNotJSON
 	}
-	_ = control.SetReadDeadline(time.Time{})
-	return body, nil
+	return nil, errNotJSON
 }
 
 // requestID keeps the client's X-Request-Id if it is a UUID.
@@ -520,11 +520,19 @@ type response struct {
 
 func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
+// readDeadline bounds reading from the client. Not every ResponseWriter can do
+// it, and not every test needs it.
+func (w *response) readDeadline(t time.Time) {
+	_ = http.NewResponseController(w.ResponseWriter).SetReadDeadline(t)
+}
+
 func (w *response) fail(err error) {
 	w.err = err
 	if w.status != 0 {
 		return // a panic after the answer
 	}
+	// net/http takes in what is left of the body before it sends the answer.
+	w.readDeadline(time.Now().Add(w.h.cfg.BodyTimeout))
 	status, body := w.h.answer(err, w.Header())
 	body.DocumentationURL = w.h.cfg.DocumentationURL
 	w.json(status, body)
