@@ -316,20 +316,22 @@ func (h *handler) baseURL(r *http.Request) string {
 	if r.TLS != nil {
 		scheme = "https"
 	}
+	if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok && host == "" {
+		host = local.String() // HTTP/1.0
+	}
 	if h.trusts(r.RemoteAddr) {
-		if proto := lastForwarded(r, "X-Forwarded-Proto"); proto == "http" || proto == "https" {
+		if proto := strings.ToLower(lastForwarded(r, "X-Forwarded-Proto")); proto == "http" || proto == "https" {
 			scheme = proto
 		}
-		if forwarded := lastForwarded(r, "X-Forwarded-Host"); forwarded != "" {
-			host = forwarded
+		if u, err := url.Parse("//" + lastForwarded(r, "X-Forwarded-Host")); err == nil && u.Host != "" && u.String() == "//"+u.Host {
+			host = u.Host
 		}
 	}
 	// What a router has stripped from the path still stands in RequestURI.
 	var stripped string
-	if path, _, _ := strings.Cut(r.RequestURI, "?"); strings.HasPrefix(path, "/") {
-		stripped, _ = strings.CutSuffix(path, r.URL.EscapedPath())
-		if stripped == path {
-			stripped = ""
+	if u, err := url.ParseRequestURI(r.RequestURI); err == nil {
+		if prefix, ok := strings.CutSuffix(u.EscapedPath(), r.URL.EscapedPath()); ok {
+			stripped = prefix
 		}
 	}
 	return scheme + "://" + host + stripped
@@ -351,7 +353,7 @@ func (h *handler) trusts(remote string) bool {
 	}
 	addr, err := netip.ParseAddrPort(remote)
 	return err == nil && slices.ContainsFunc(h.cfg.TrustedProxies, func(p netip.Prefix) bool {
-		return p.Contains(addr.Addr().Unmap())
+		return p.Contains(addr.Addr().Unmap().WithZone(""))
 	})
 }
 
