@@ -215,7 +215,9 @@ func (h *handler) getOrCreate(w *response, r *http.Request, user User) {
 	if bodyClientID != nil && *bodyClientID != req.ClientID {
 		p.invalid("client_id", "must be the one in the path")
 	}
-	if fingerprint := r.PathValue("fingerprint"); fingerprint != "" {
+	// The pattern decides: a router in front can have a path value of this name.
+	if strings.HasSuffix(r.Pattern, "/{fingerprint}") {
+		fingerprint := r.PathValue("fingerprint")
 		if req.Fingerprint != "" && req.Fingerprint != fingerprint {
 			p.invalid("fingerprint", "must be the one in the path")
 		}
@@ -491,7 +493,7 @@ func (h *handler) answer(err error, header http.Header) (status int, body wireEr
 		return http.StatusUnprocessableEntity, wireError{Message: "Invalid OAuth application client_id or secret."}
 	case errors.As(err, &exists):
 		return http.StatusConflict, wireError{Message: "Authorization already exists"}
-	case errors.Is(err, errNoRoute), errors.Is(err, ErrNotFound):
+	case errors.Is(err, errNoRoute):
 		return http.StatusNotFound, wireError{Message: "Not Found"}
 	case errors.As(err, &method):
 		var allow []string
