@@ -193,6 +193,7 @@ func (p *problems) decodeString(m member, into *string) (ok bool) {
 // decodeStrings takes null for an empty array.
 func (p *problems) decodeStrings(m member, into *[]string) {
 	if string(m.value) == "null" {
+		*into = []string{}
 		return
 	}
 	var values []json.RawMessage

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -177,7 +178,7 @@ func (h *handler) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 			if p == http.ErrAbortHandler {
 				panic(p)
 			}
-			w.fail(&unforeseenError{p})
+			w.fail(&unforeseenError{p, debug.Stack()})
 		}
 		w.log(r)
 	}()
@@ -419,9 +420,12 @@ type methodError struct{ allow map[string]endpoint }
 
 func (e *methodError) Error() string { return "method not allowed" }
 
-type unforeseenError struct{ cause any }
+type unforeseenError struct {
+	cause any
+	stack []byte
+}
 
-func (e *unforeseenError) Error() string { return fmt.Sprintf("panic: %v", e.cause) }
+func (e *unforeseenError) Error() string { return fmt.Sprintf("panic: %v\n%s", e.cause, e.stack) }
 
 // wireError is every error body.
 type wireError struct {
