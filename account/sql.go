@@ -48,8 +48,8 @@ func Postgres(db *sql.DB) Backend {
 		set: migrate.Set{
 			Part:       "account",
 			Migrations: migrate.Load(migrations, "migrations/postgres"),
-			// The number is "authzacc" in ASCII; every process takes this lock.
-			Begin: []string{"BEGIN", "SELECT pg_advisory_xact_lock(7022931098612523875)"},
+			// The lock of store/postgres: both create the table of versions.
+			Begin: []string{"BEGIN", "SELECT pg_advisory_xact_lock(8102264130119521)"},
 		},
 		missing: func(err error) bool { return sqlState(err) == "42P01" },
 	}
