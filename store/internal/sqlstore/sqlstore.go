@@ -322,11 +322,15 @@ func (s *Store) prepare(ctx context.Context, id statement) (*sql.Stmt, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !s.stmts[id].CompareAndSwap(nil, stmt) {
-		_ = stmt.Close()
-		return s.stmts[id].Load(), nil
+	if s.stmts[id].CompareAndSwap(nil, stmt) {
+		return stmt, nil
 	}
-	return stmt, nil
+	first := s.stmts[id].Load()
+	if first == nil { // closed meanwhile: the statement will say so
+		return stmt, nil
+	}
+	_ = stmt.Close()
+	return first, nil
 }
 
 // pinned runs fn on one connection. database/sql repeats a statement silently
