@@ -11,12 +11,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/url"
 	"strconv"
 	"strings"
 
 	"github.com/pquerna/otp"
 	"github.com/pquerna/otp/hotp"
-	"github.com/pquerna/otp/totp"
 	"github.com/seed-926035fd/authz"
 )
 
@@ -69,17 +69,33 @@ func (d *Directory) EnrolOTP(ctx context.Context, id int64) (Enrolment, error) {
 	if err != nil {
 		return Enrolment{}, err
 	}
-	key, err := totp.Generate(totp.GenerateOpts{
-		Issuer: d.cfg.Issuer, AccountName: rec.login, Secret: seed,
-		Period: period, Digits: otp.DigitsSix, Algorithm: otp.AlgorithmSHA1,
-	})
-	if err != nil {
-		return Enrolment{}, wrap("enrol", errors.New("no otpauth URI")) // the cause could quote it
-	}
 	if err := d.b.setPending(ctx, id, sealed, d.now()); err != nil {
 		return Enrolment{}, wrap("enrol", err)
 	}
-	return Enrolment{Secret: authz.NewSecret(key.Secret()), URI: authz.NewSecret(key.URL())}, nil
+	secret := base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(seed)
+	return Enrolment{
+		Secret: authz.NewSecret(secret),
+		URI:    authz.NewSecret(otpauth(d.cfg.Issuer, rec.login, secret)),
+	}, nil
+}
+
+// otpauth writes the URI that authenticator apps read. The library's own leaves
+// "&" and "+" of an issuer as they are.
+func otpauth(issuer, login, secret string) string {
+	v := url.Values{
+		"secret":    {secret},
+		"issuer":    {issuer},
+		"algorithm": {"SHA1"},
+		"digits":    {strconv.Itoa(codeSize)},
+		"period":    {strconv.Itoa(period)},
+	}
+	u := url.URL{
+		Scheme:   "otpauth",
+		Host:     "totp",
+		Path:     "/" + issuer + ":" + login,
+		RawQuery: strings.ReplaceAll(v.Encode(), "+", "%20"), // apps show the plus
+	}
+	return u.String()
 }
 
 // ConfirmOTP ends what EnrolOTP began: from now on the user's logins need a
