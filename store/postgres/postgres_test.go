@@ -143,3 +143,10 @@ func TestPoolDoesNotChurn(t *testing.T) {
 		t.Errorf("open at most %d, closed for idleness %d; want 8 and 0", stats.MaxOpenConnections, stats.MaxIdleClosed)
 	}
 }
+
+func TestProcesses(t *testing.T) {
+	storetest.RunProcesses(t, storetest.Processes{
+		Fresh: schema,
+		Open:  func(t *testing.T, dsn string) store.Store { return open(t, dsn) },
+	})
+}

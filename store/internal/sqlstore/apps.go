@@ -71,24 +71,26 @@ func (s *Store) ReplaceApp(ctx context.Context, app store.App) (store.App, error
 func (s *Store) DeleteApp(ctx context.Context, clientID string) (int64, error) {
 	var (
 		counted int64
-		tried   bool
+		unknown bool // whether an earlier transaction was committed
 	)
 	return do(ctx, s, "delete app", writing, func(ctx context.Context) (int64, error) {
+		deleted := false
 		err := s.transact(ctx, func(ctx context.Context, conn *sql.Conn) error {
 			apps, err := affected(conn.ExecContext(ctx, deleteApp, clientID))
 			if err != nil {
 				return err
 			}
 			if apps == 0 {
-				if tried { // and committed, though the answer was lost
+				if unknown {
 					return nil
 				}
 				return store.ErrNotFound
 			}
 			counted, err = affected(conn.ExecContext(ctx, deleteByClient, clientID))
-			tried = tried || err == nil
+			deleted = err == nil
 			return err
 		})
+		unknown = unknown || err != nil && deleted && s.d.Classify(err) == Away
 		return counted, err
 	})
 }
