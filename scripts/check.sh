@@ -45,7 +45,7 @@ setup() {
 	fi
 	[ ${#need[@]} -gt 0 ] || return 0
 
-	local advice="install ${need[*]}, or set AUTHZ_TEST_POSTGRES_DSN to a server's postgres:// URL where it is only PostgreSQL that is missing"
+	local advice="install ${need[*]} and run this again (instead of postgresql, AUTHZ_TEST_POSTGRES_DSN=postgres://… may name a server that you have)"
 	echo "missing: ${need[*]}; installing"
 	if command -v apt-get >/dev/null; then
 		local sudo=
