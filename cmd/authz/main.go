@@ -1,41 +1,115 @@
-// Command authz serves the authz API on an embedded database.
+// Command authz serves the authz API on SQLite, PostgreSQL or in memory, and
+// administers its apps and users.
+//
+//	authz demo                      a server with users and an app to try
+//	authz serve --store sqlite:authz.db
+//	authz app create --name "my app"
+//	authz user create mona
+//
+// "authz help" has the rest.
 package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"log"
-	"net/http"
-	"time"
+	"io"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
 
-	"github.com/seed-926035fd/authz"
-	"github.com/seed-926035fd/authz/store/sqlite"
+	"github.com/spf13/cobra"
 )
 
 func main() {
-	ctx := context.Background()
-	st, err := sqlite.Open(ctx, "authz-demo.db")
-	if err != nil {
-		log.Fatal(err)
+	// A reader that goes away must not end a server: writing fails instead.
+	signal.Ignore(syscall.SIGPIPE)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // from here on a second signal ends the process at once
+	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// run is the whole program but for signals: it returns the exit code.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	p := &program{
+		stdin: stdin, stdout: stdout, stderr: stderr,
+		json: slices.Contains(args, "--json") || slices.Contains(args, "--json=true"), // for errors in flags before it
 	}
-	m, err := authz.New(st, authz.Config{})
-	if err != nil {
-		log.Fatal(err)
-	}
-	app, secret, err := m.RegisterApp(ctx, authz.NewApp{Name: "demo", URL: "http://demo.example"})
-	if err != nil {
-		log.Fatal(err)
-	}
-	h, err := authz.NewHandler(m, authz.HandlerConfig{Authenticator: authz.BasicAuth(func(_ context.Context, c authz.Credentials) (authz.User, error) {
-		if c.Login != "mona" || !c.Password.Equal(authz.NewSecret("mona")) {
-			return authz.User{}, authz.ErrBadCredentials
+	root := p.root()
+	root.SetArgs(args)
+	return p.report(root.ExecuteContext(ctx))
+}
+
+// program is one run of the command.
+type program struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	json           bool
+	started        bool // the command line was understood
+}
+
+func (p *program) root() *cobra.Command {
+	root := p.group("authz", "Get-or-create API tokens for the users of a web app", `Serves the API PUT /authorizations/clients/{client_id} and administers its
+apps and users.
+
+Begin with "authz demo": a server on an SQLite file, with users and an app,
+and curl lines to paste.
+
+Results go to stdout, logs and questions to stderr. With --json results and
+errors are JSON. Secrets are read from files or stdin, never from arguments.`)
+	root.SilenceUsage = true
+	root.SilenceErrors = true
+	root.SetIn(p.stdin)
+	root.SetOut(p.stdout)
+	root.SetErr(p.stderr)
+	root.PersistentFlags().BoolVar(&p.json, "json", p.json, "print results and errors as JSON")
+	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
+	root.AddCommand(p.demo(), p.serve(), p.app(), p.user(), p.migrate(), p.version(), exitCodes())
+	return root
+}
+
+// group is a command that only holds others.
+func (p *program) group(use, short, long string) *cobra.Command {
+	c := &cobra.Command{Use: use, Short: short, Long: long}
+	c.Args = func(c *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
 		}
-		return authz.User{ID: "1", Login: "mona"}, nil
-	})})
-	if err != nil {
-		log.Fatal(err)
+		err := fmt.Errorf("unknown command %q", args[0])
+		if like := c.SuggestionsFor(args[0]); len(like) > 0 {
+			err = fmt.Errorf("%w, did you mean %q?", err, like[0])
+		}
+		return at(c, err)
 	}
-	fmt.Printf("curl -i -u mona:mona -X PUT http://127.0.0.1:8080/authorizations/clients/%s -d '{\"client_secret\":%q,\"scopes\":[\"public_repo\"],\"note\":\"admin script\"}'\n", app.ClientID, secret.Reveal())
-	srv := &http.Server{Addr: "127.0.0.1:8080", Handler: h, ReadHeaderTimeout: 5 * time.Second}
-	log.Fatal(srv.ListenAndServe())
+	c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+	c.SuggestionsMinimumDistance = 2
+	c.SetFlagErrorFunc(at)
+	return c
+}
+
+// command is a command that does something.
+func (p *program) command(c *cobra.Command, args cobra.PositionalArgs, do func(ctx context.Context, args []string) error) *cobra.Command {
+	c.Args = func(c *cobra.Command, a []string) error {
+		if err := args(c, a); err != nil {
+			return at(c, err)
+		}
+		return nil
+	}
+	c.RunE = func(c *cobra.Command, a []string) error {
+		p.started = true
+		err := do(c.Context(), a)
+		if usage := new(usageError); errors.As(err, &usage) {
+			return at(c, err)
+		}
+		return err
+	}
+	c.SetFlagErrorFunc(at)
+	return c
+}
+
+// at says where to read how the command is used.
+func at(c *cobra.Command, err error) error {
+	return &usageError{fmt.Errorf("%s (see: %s --help)", strings.TrimSuffix(err.Error(), "."), c.CommandPath())}
 }

@@ -1,0 +1,299 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/seed-926035fd/authz"
+)
+
+// appView is an app in JSON.
+type appView struct {
+	ClientID     string       `json:"client_id"`
+	ClientSecret string       `json:"client_secret,omitempty"` // when it has just been made
+	Name         string       `json:"name"`
+	URL          string       `json:"url"`
+	Secrets      []secretView `json:"secrets"`
+	CreatedAt    timestamp    `json:"created_at"`
+	UpdatedAt    timestamp    `json:"updated_at"`
+}
+
+type secretView struct {
+	CreatedAt timestamp `json:"created_at"`
+	ExpiresAt timestamp `json:"expires_at"`
+}
+
+func viewApp(app authz.App, secret authz.Secret) appView {
+	v := appView{
+		ClientID: app.ClientID, ClientSecret: secret.Reveal(), Name: app.Name, URL: app.URL,
+		Secrets:   []secretView{},
+		CreatedAt: timestamp(app.CreatedAt), UpdatedAt: timestamp(app.UpdatedAt),
+	}
+	for _, s := range app.Secrets {
+		if s.Live(time.Now()) {
+			v.Secrets = append(v.Secrets, secretView{timestamp(s.CreatedAt), timestamp(s.ExpiresAt)})
+		}
+	}
+	return v
+}
+
+func (v appView) text(w io.Writer) {
+	rows := []string{row("name", v.Name), row("url", orDash(v.URL)), row("client_id", v.ClientID)}
+	if v.ClientSecret != "" {
+		rows = append(rows, row("client_secret", v.ClientSecret))
+	}
+	rows = append(rows, row("created", v.CreatedAt.String()), row("updated", v.UpdatedAt.String()))
+	for i, s := range v.Secrets {
+		rows = append(rows, row("secret "+strconv.Itoa(i+1), "made "+s.CreatedAt.String()+", ends "+s.ExpiresAt.String()))
+	}
+	table(w, rows...)
+}
+
+func (p *program) app() *cobra.Command {
+	c := p.group("app", "Administer apps", "Registers, lists, changes and deletes the apps that may ask for tokens.")
+	c.AddCommand(p.appCreate(), p.appList(), p.appShow(), p.appUpdate(), p.appRotateSecret(), p.appDelete())
+	return c
+}
+
+// withApps opens the store of an app command.
+func (p *program) withApps(ctx context.Context, f *storeFlags, create bool, do func(m *authz.Manager) error) error {
+	s, err := p.open(ctx, f, create)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	m, err := s.manager(authz.Config{})
+	if err != nil {
+		return err
+	}
+	return do(m)
+}
+
+// noApp names the app that a command was given.
+func noApp(clientID string, err error) error {
+	if errors.Is(err, authz.ErrNotFound) {
+		return fmt.Errorf("there is no app %q in this store: see authz app list", clientID)
+	}
+	return err
+}
+
+const keepSecret = "Keep the client_secret: it cannot be shown again."
+
+func (p *program) appCreate() *cobra.Command {
+	var (
+		f          storeFlags
+		app        authz.NewApp
+		secretFile string
+	)
+	c := &cobra.Command{
+		Use:   "create --name NAME",
+		Short: "Register an app and print its client_id and client_secret",
+		Long: `Registers an app and prints its client_id and client_secret, which cannot be
+shown again. An app that is known elsewhere keeps both: its client_id is an
+argument, its client_secret comes from a file or stdin.`,
+		Example: `  authz app create --name "my app" --url https://app.example.com
+  authz app create --name old --client-id abcde12345fghij67890 --client-secret-file - <secret.txt`,
+	}
+	f.register(c)
+	c.Flags().StringVar(&app.Name, "name", "", "what users see")
+	c.Flags().StringVar(&app.URL, "url", "", "home page")
+	c.Flags().StringVar(&app.ClientID, "client-id", "", "20 letters and digits (default: made)")
+	c.Flags().StringVar(&secretFile, "client-secret-file", "", "file with the client_secret of 40 characters, - is stdin (default: made)")
+	_ = c.MarkFlagRequired("name")
+	_ = c.MarkFlagFilename("client-secret-file")
+	c.MarkFlagsRequiredTogether("client-id", "client-secret-file")
+	return p.command(c, cobra.NoArgs, func(ctx context.Context, _ []string) error {
+		if secretFile != "" {
+			secret, err := p.readSecret("--client-secret-file", secretFile)
+			if err != nil {
+				return err
+			}
+			app.ClientSecret = secret
+		}
+		return p.withApps(ctx, &f, true, func(m *authz.Manager) error {
+			made, secret, err := m.RegisterApp(ctx, app)
+			if taken(err) {
+				return fmt.Errorf("the client_id %s is in use, or was by an app that is deleted: take another one", app.ClientID)
+			}
+			if err != nil {
+				return err
+			}
+			v := viewApp(made, secret)
+			if err := p.print(v, v.text); err != nil {
+				return err
+			}
+			p.say(keepSecret)
+			return nil
+		})
+	})
+}
+
+func (p *program) appList() *cobra.Command {
+	var f storeFlags
+	c := &cobra.Command{Use: "list", Short: "List all apps"}
+	f.register(c)
+	return p.command(c, cobra.NoArgs, func(ctx context.Context, _ []string) error {
+		return p.withApps(ctx, &f, false, func(m *authz.Manager) error {
+			views := []appView{}
+			for after := int64(0); ; {
+				const limit = 1000
+				apps, err := m.Apps(ctx, after, limit)
+				if err != nil {
+					return err
+				}
+				for _, app := range apps {
+					views = append(views, viewApp(app, authz.Secret{}))
+					after = app.ID
+				}
+				if len(apps) < limit {
+					break
+				}
+			}
+			return p.print(views, func(w io.Writer) {
+				rows := []string{row("CLIENT_ID", "NAME", "URL", "SECRETS", "CREATED")}
+				for _, v := range views {
+					rows = append(rows, row(v.ClientID, v.Name, orDash(v.URL), strconv.Itoa(len(v.Secrets)), v.CreatedAt.String()))
+				}
+				table(w, rows...)
+			})
+		})
+	})
+}
+
+func (p *program) appShow() *cobra.Command {
+	var f storeFlags
+	c := &cobra.Command{Use: "show CLIENT_ID", Short: "Show an app"}
+	f.register(c)
+	return p.command(c, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
+		return p.withApps(ctx, &f, false, func(m *authz.Manager) error {
+			app, err := m.App(ctx, args[0])
+			if err != nil {
+				return noApp(args[0], err)
+			}
+			v := viewApp(app, authz.Secret{})
+			return p.print(v, v.text)
+		})
+	})
+}
+
+func (p *program) appUpdate() *cobra.Command {
+	var (
+		f         storeFlags
+		name, url string
+	)
+	c := &cobra.Command{Use: "update CLIENT_ID", Short: "Change an app's name or URL"}
+	f.register(c)
+	c.Flags().StringVar(&name, "name", "", "what users see")
+	c.Flags().StringVar(&url, "url", "", `home page, "" for none`)
+	c.MarkFlagsOneRequired("name", "url")
+	return p.command(c, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
+		var u authz.AppUpdate
+		if c.Flags().Changed("name") {
+			u.Name = &name
+		}
+		if c.Flags().Changed("url") {
+			u.URL = &url
+		}
+		return p.withApps(ctx, &f, false, func(m *authz.Manager) error {
+			app, err := m.UpdateApp(ctx, args[0], u)
+			if err != nil {
+				return noApp(args[0], err)
+			}
+			v := viewApp(app, authz.Secret{})
+			return p.print(v, v.text)
+		})
+	})
+}
+
+func (p *program) appRotateSecret() *cobra.Command {
+	var (
+		f       storeFlags
+		overlap time.Duration
+	)
+	c := &cobra.Command{
+		Use:   "rotate-secret CLIENT_ID",
+		Short: "Give an app a new client_secret and print it",
+		Long: `Gives an app a new client_secret and prints it; it cannot be shown again. The
+secrets that are live go on for --overlap, so that the app's installations can
+change over without a gap. --overlap 0 ends them at once: for a secret that was
+stolen.`,
+	}
+	f.register(c)
+	c.Flags().DurationVar(&overlap, "overlap", 24*time.Hour, "how long the secrets from before go on")
+	return p.command(c, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
+		if overlap < 0 {
+			return usagef("--overlap must not be negative")
+		}
+		return p.withApps(ctx, &f, false, func(m *authz.Manager) error {
+			app, secret, err := m.RotateSecret(ctx, args[0], overlap)
+			if err != nil {
+				return noApp(args[0], err)
+			}
+			v := viewApp(app, secret)
+			if err := p.print(v, v.text); err != nil {
+				return err
+			}
+			p.say(keepSecret)
+			return nil
+		})
+	})
+}
+
+func (p *program) appDelete() *cobra.Command {
+	var (
+		f   storeFlags
+		yes bool
+	)
+	c := &cobra.Command{
+		Use:   "delete CLIENT_ID",
+		Short: "Delete an app and revoke all its tokens",
+		Long: `Deletes an app and revokes all its tokens, and says how many. Its client_id is
+never given out again. It asks first; without a terminal it needs --yes.`,
+	}
+	f.register(c)
+	c.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	return p.command(c, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
+		if _, tty := p.terminal(); !yes && !tty {
+			return usagef("stdin is no terminal to ask on: give --yes to delete the app and revoke all its tokens")
+		}
+		return p.withApps(ctx, &f, false, func(m *authz.Manager) error {
+			app, err := m.App(ctx, args[0])
+			if err != nil {
+				return noApp(args[0], err)
+			}
+			if !yes {
+				line, err := p.askLine(ctx, fmt.Sprintf("Delete the app %q (%s) and revoke all its tokens? [y/N] ", app.Name, app.ClientID))
+				if err != nil {
+					return err
+				}
+				if line != "y" && line != "Y" && line != "yes" {
+					return &refusedError{"nothing was deleted"}
+				}
+			}
+			n, err := m.DeleteApp(ctx, args[0])
+			if err != nil {
+				return noApp(args[0], err)
+			}
+			return p.print(struct {
+				ClientID       string `json:"client_id"`
+				Authorizations int64  `json:"authorizations"`
+			}{args[0], n}, func(w io.Writer) {
+				fmt.Fprintf(w, "deleted the app %q (%s) and %s\n", app.Name, app.ClientID, count(n, "authorization"))
+			})
+		})
+	})
+}
+
+// count is a number of things in words.
+func count(n int64, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return strconv.FormatInt(n, 10) + " " + thing + "s"
+}

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/seed-926035fd/authz"
+	"github.com/seed-926035fd/authz/account"
+)
+
+type serveFlags struct {
+	storeFlags
+	listenFlags
+	baseURL  string
+	prefixes []string
+	proxies  []string
+	tlsCert  string
+	tlsKey   string
+	lifetime time.Duration
+	scopes   []string
+}
+
+func (p *program) serve() *cobra.Command {
+	var f serveFlags
+	c := &cobra.Command{
+		Use:   "serve",
+		Short: "Serve the API",
+		Long: `Serves the API at each prefix, GET /user beside it as an example of a route
+that tokens protect, /healthz (the process answers) and /readyz (so does the
+store).
+
+The store is migrated at the start. SIGINT or SIGTERM lets requests under way
+finish, for at most 10 s; a second signal ends at once. Nothing that was
+acknowledged is lost either way.`,
+		Example: `  authz serve --store sqlite:authz.db
+  AUTHZ_STORE=postgres://authz:secret@db/authz authz serve --addr :8443 --tls-cert cert.pem --tls-key key.pem
+  authz serve --prefix /api/v3 --base-url https://git.example.com --trusted-proxy 10.0.0.0/8`,
+	}
+	f.storeFlags.register(c)
+	f.listenFlags.register(c)
+	flags := c.Flags()
+	flags.StringVar(&f.baseURL, "base-url", "", "what clients put before the prefix, such as https://api.example.com (default: from each request)")
+	flags.StringArrayVar(&f.prefixes, "prefix", nil, "path before the API, / for none; may be repeated (default / and /api/v3)")
+	flags.StringArrayVar(&f.proxies, "trusted-proxy", nil, "network (10.0.0.0/8) or address whose X-Forwarded-Proto and X-Forwarded-Host count; may be repeated")
+	flags.StringVar(&f.tlsCert, "tls-cert", "", "PEM file with the certificate and its chain")
+	flags.StringVar(&f.tlsKey, "tls-key", "", "PEM file with the certificate's private key")
+	flags.DurationVar(&f.lifetime, "lifetime", 0, "how long a token lives, such as 720h (default: for ever)")
+	flags.StringSliceVar(&f.scopes, "scopes", nil, "the scopes that may be asked for, such as repo,user (default: any)")
+	c.MarkFlagsRequiredTogether("tls-cert", "tls-key")
+	_ = c.MarkFlagFilename("tls-cert")
+	_ = c.MarkFlagFilename("tls-key")
+	return p.command(c, cobra.NoArgs, func(ctx context.Context, _ []string) error { return p.runServe(ctx, &f) })
+}
+
+func (p *program) runServe(ctx context.Context, f *serveFlags) error {
+	log, err := f.logger(p.stderr)
+	if err != nil {
+		return err
+	}
+	rt, err := f.routes()
+	if err != nil {
+		return err
+	}
+	encrypt, err := f.tls()
+	if err != nil {
+		return err
+	}
+	t, err := p.target(&f.storeFlags)
+	if err != nil {
+		return err
+	}
+	ln, err := listen(ctx, f.addr)
+	if err != nil {
+		return err
+	}
+	defer ln.Close()
+	s, err := openStore(ctx, t)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	key, err := p.keyOf(ctx, s, f.keyFile, log)
+	if err != nil {
+		return err
+	}
+	m, err := s.manager(authz.Config{Lifetime: f.lifetime, Scopes: f.scopes})
+	if err != nil {
+		return &usageError{err} // of --lifetime and --scopes
+	}
+	users, err := s.directory(account.Config{Key: key, OTPReuse: f.otpReuse})
+	if err != nil {
+		return &usageError{err} // of --otp-reuse
+	}
+	handler, err := newHandler(s, m, users, rt, log)
+	if err != nil {
+		return err
+	}
+	warnExposed(log, ln, encrypt != nil)
+	if t.kind == kindMemory {
+		log.Warn("the store memory: is empty at each start and has no users: authz demo --store memory: makes some")
+	}
+	scheme := "http"
+	if encrypt != nil {
+		scheme = "https"
+	}
+	return serveUntil(ctx, ln, handler, encrypt, log, func() {
+		base := baseURL(scheme, f.addr, ln)
+		log.Info("serving", "base_url", base, "store", t.name(), "prefixes", strings.Join(shown(rt.prefixes), " "))
+		err := p.print(struct {
+			BaseURL string `json:"base_url"`
+		}{base}, func(w io.Writer) { fmt.Fprintf(w, "authz serves on %s\n", base) })
+		if err != nil {
+			log.Warn(err.Error())
+		}
+	})
+}
+
+func shown(prefixes []string) (out []string) {
+	for _, prefix := range prefixes {
+		out = append(out, prefix+"/")
+	}
+	return out
+}
+
+func (f *serveFlags) routes() (routes, error) {
+	rt := routes{prefixes: defaultPrefixes, baseURL: strings.TrimRight(f.baseURL, "/")}
+	if f.prefixes != nil {
+		rt.prefixes = nil
+		for _, prefix := range f.prefixes {
+			prefix = strings.TrimRight(prefix, "/")
+			if prefix != "" && prefix[0] != '/' {
+				return routes{}, usagef("--prefix %q must begin with /", prefix)
+			}
+			if !slices.Contains(rt.prefixes, prefix) {
+				rt.prefixes = append(rt.prefixes, prefix)
+			}
+		}
+	}
+	for _, text := range f.proxies {
+		network, err := netip.ParsePrefix(text)
+		if err != nil {
+			addr, addrErr := netip.ParseAddr(text)
+			if addrErr != nil {
+				return routes{}, usagef("--trusted-proxy %q must be a network such as 10.0.0.0/8, or an address", text)
+			}
+			network = netip.PrefixFrom(addr, addr.BitLen())
+		}
+		rt.trustedProxies = append(rt.trustedProxies, network.Masked())
+	}
+	return rt, nil
+}
+
+func (f *serveFlags) tls() (*tls.Config, error) {
+	if f.tlsCert == "" {
+		return nil, nil
+	}
+	cert, err := tls.LoadX509KeyPair(f.tlsCert, f.tlsKey)
+	if err != nil {
+		return nil, fmt.Errorf("--tls-cert and --tls-key: %w: give a PEM certificate and the key that belongs to it", err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}, nil
+}

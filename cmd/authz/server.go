@@ -1,0 +1,277 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/seed-926035fd/authz"
+	"github.com/seed-926035fd/authz/account"
+)
+
+// stopWithin is how long requests under way have after a signal. The process
+// is to be gone within 10 s.
+const stopWithin = 9500 * time.Millisecond
+
+// listenFlags are what demo and serve share.
+type listenFlags struct {
+	addr             string
+	keyFile          string
+	otpReuse         time.Duration
+	legacyTokenPaths bool
+	logFormat        string
+	logLevel         string
+}
+
+func (f *listenFlags) register(c *cobra.Command) {
+	flags := c.Flags()
+	flags.StringVar(&f.addr, "addr", "127.0.0.1:8080", "HOST:PORT to listen on; port 0 takes a free one")
+	flags.StringVar(&f.keyFile, "key-file", "", keyFlagHelp)
+	flags.DurationVar(&f.otpReuse, "otp-reuse", 0, "accept the one-time password that was used last again for so long, within its own window (90s is all of it), for old clients that send one code twice")
+	flags.BoolVar(&f.legacyTokenPaths, "legacy-token-paths", false, "serve the endpoints that carry a token in the URL (no effect yet: this version has none of them)")
+	flags.StringVar(&f.logFormat, "log-format", "text", "text or json, on stderr")
+	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
+	_ = c.MarkFlagFilename("key-file")
+	_ = c.RegisterFlagCompletionFunc("log-format", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = c.RegisterFlagCompletionFunc("log-level", cobra.FixedCompletions([]string{"debug", "info", "warn", "error"}, cobra.ShellCompDirectiveNoFileComp))
+}
+
+func (f *listenFlags) logger(w io.Writer) (*slog.Logger, error) {
+	var opts slog.HandlerOptions
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(f.logLevel)); err != nil || !slices.Contains([]string{"debug", "info", "warn", "error"}, strings.ToLower(f.logLevel)) {
+		return nil, usagef("--log-level must be debug, info, warn or error, not %q", f.logLevel)
+	}
+	opts.Level = level
+	switch f.logFormat {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, &opts)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, &opts)), nil
+	}
+	return nil, usagef("--log-format must be text or json, not %q", f.logFormat)
+}
+
+// routes is what a server answers.
+type routes struct {
+	prefixes       []string
+	baseURL        string
+	trustedProxies []netip.Prefix
+}
+
+var defaultPrefixes = []string{"", "/api/v3"}
+
+// newHandler puts the API, the routes of this program and JSON 404s together.
+func newHandler(s *stores, m *authz.Manager, users *account.Directory, rt routes, log *slog.Logger) (http.Handler, error) {
+	router := &router{mux: http.NewServeMux()}
+	for _, prefix := range rt.prefixes {
+		api, err := authz.NewHandler(m, authz.HandlerConfig{
+			Authenticator:  users.Authenticator(),
+			Prefix:         prefix,
+			BaseURL:        rt.baseURL,
+			TrustedProxies: rt.trustedProxies,
+			Logger:         log,
+		})
+		if err != nil {
+			return nil, &usageError{err} // of Prefix and BaseURL
+		}
+		router.apis = append(router.apis, mounted{prefix, api})
+		user := &userRoute{m: m, users: users, url: rt.baseURL + prefix + "/user", relative: rt.baseURL == "", log: log}
+		router.mux.Handle("GET "+prefix+"/user", logged(log, slog.LevelInfo, user))
+	}
+	slices.SortStableFunc(router.apis, func(a, b mounted) int { return cmp.Compare(len(b.prefix), len(a.prefix)) })
+	router.mux.Handle("GET /healthz", logged(log, slog.LevelDebug, http.HandlerFunc(healthz)))
+	router.mux.Handle("GET /readyz", logged(log, slog.LevelDebug, readyz(s, users, log)))
+	router.mux.HandleFunc("/", router.api)
+	return router, nil
+}
+
+// router sends the paths of this program to their routes and all others to the
+// API, whose own answer to a path that leads nowhere is the right one.
+type router struct {
+	mux  *http.ServeMux
+	apis []mounted // the longest prefix first
+}
+
+type mounted struct {
+	prefix string
+	http.Handler
+}
+
+func (rt *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// ServeMux redirects what is not in its normal form, and clients lose
+	// their method then. The API has its own answer.
+	if path := r.URL.EscapedPath(); strings.Contains(path, "//") || slices.ContainsFunc(strings.Split(path, "/"), isDots) {
+		rt.api(w, r)
+		return
+	}
+	rt.mux.ServeHTTP(w, r)
+}
+
+func isDots(segment string) bool { return segment == "." || segment == ".." }
+
+func (rt *router) api(w http.ResponseWriter, r *http.Request) {
+	path := r.URL.EscapedPath()
+	for _, api := range rt.apis {
+		if rest, ok := strings.CutPrefix(path, api.prefix); ok && (rest == "" || rest[0] == '/') {
+			api.ServeHTTP(w, r)
+			return
+		}
+	}
+	answer(w, http.StatusNotFound, message{"Not Found"})
+}
+
+// message is the body of errors, and all that it holds.
+type message struct {
+	Message string `json:"message"`
+}
+
+// answer writes v as JSON, as the API does.
+func answer(w http.ResponseWriter, status int, v any) {
+	body, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		panic(err)
+	}
+	body = append(body, '\n')
+	h := w.Header()
+	h.Set("Content-Type", "application/json; charset=utf-8")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // a client that is gone hears nothing
+}
+
+func healthz(w http.ResponseWriter, _ *http.Request) {
+	answer(w, http.StatusOK, map[string]string{"status": "ok"})
+}
+
+// readyz says whether requests can be answered. Why not is for the log: it
+// names hosts.
+func readyz(s *stores, users *account.Directory, log *slog.Logger) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
+		defer cancel()
+		status, body := http.StatusOK, map[string]string{"status": "ok", "store": "ok", "users": "ok"}
+		check := func(name string, err error) {
+			if err != nil {
+				status, body["status"], body[name] = http.StatusServiceUnavailable, "unavailable", "unavailable"
+				log.LogAttrs(r.Context(), slog.LevelWarn, "not ready", slog.String("part", name), slog.String("error", err.Error()))
+			}
+		}
+		check("store", s.ready(ctx))
+		check("users", users.Check(ctx))
+		if status != http.StatusOK {
+			w.Header().Set("Retry-After", "1")
+		}
+		answer(w, status, body)
+	}
+}
+
+// logged writes a line for each request, as the API does for its own.
+func logged(log *slog.Logger, level slog.Level, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		started := time.Now()
+		recorder := &statusRecorder{ResponseWriter: w}
+		next.ServeHTTP(recorder, r)
+		log.LogAttrs(r.Context(), level, "request", slog.String("route", r.Pattern),
+			slog.Int("status", recorder.status), slog.Duration("duration", time.Since(started)))
+	})
+}
+
+type statusRecorder struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *statusRecorder) WriteHeader(status int) {
+	w.status = status
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *statusRecorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// listen opens the address, before anything else is touched.
+func listen(ctx context.Context, addr string) (net.Listener, error) {
+	var config net.ListenConfig
+	ln, err := config.Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, listenError(addr, err)
+	}
+	return ln, nil
+}
+
+// baseURL is where a client on this machine reaches the listener.
+func baseURL(scheme, addr string, ln net.Listener) string {
+	host, _, _ := net.SplitHostPort(addr)
+	bound, ok := ln.Addr().(*net.TCPAddr)
+	if !ok {
+		return scheme + "://" + addr
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return scheme + "://" + net.JoinHostPort(host, strconv.Itoa(bound.Port))
+}
+
+func warnExposed(log *slog.Logger, ln net.Listener, encrypted bool) {
+	if bound, ok := ln.Addr().(*net.TCPAddr); ok && !bound.IP.IsLoopback() && !encrypted {
+		log.Warn("passwords and tokens travel in the clear: this address is reachable from other machines and has no TLS; give serve --tls-cert and --tls-key, or listen on 127.0.0.1 behind a proxy that has it",
+			"addr", bound.String())
+	}
+}
+
+// serveUntil serves until ctx is done, and then until the requests under way
+// have their answers. ready is called when the server answers.
+func serveUntil(ctx context.Context, ln net.Listener, h http.Handler, encrypt *tls.Config, log *slog.Logger, ready func()) error {
+	srv := &http.Server{
+		Handler:           h,
+		TLSConfig:         encrypt,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       20 * time.Second,
+		WriteTimeout:      40 * time.Second, // from the header on: the API bounds body and answer itself
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    32 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+	failed := make(chan error, 1)
+	go func() {
+		if encrypt != nil {
+			failed <- srv.ServeTLS(ln, "", "")
+		} else {
+			failed <- srv.Serve(ln)
+		}
+	}()
+	ready()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("the server stopped: %w", err)
+	case <-ctx.Done():
+	}
+	log.Info("stopping: requests under way are answered first; a second signal ends at once")
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
+	defer cancel()
+	if err := srv.Shutdown(ctx); err != nil {
+		_ = srv.Close()
+		if errors.Is(err, context.DeadlineExceeded) {
+			return errors.New("requests were still under way 10 s after the signal and were cut off: what was acknowledged is stored")
+		}
+		return fmt.Errorf("stop: %w", err)
+	}
+	log.Info("stopped")
+	return nil
+}

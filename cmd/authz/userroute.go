@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/seed-926035fd/authz"
+	"github.com/seed-926035fd/authz/account"
+	"github.com/seed-926035fd/authz/store"
+)
+
+// userRoute is GET /user: what a host's own routes look like that are protected
+// by the tokens which the API hands out.
+type userRoute struct {
+	m        *authz.Manager
+	users    *account.Directory
+	url      string
+	relative bool // url lacks the server
+	log      *slog.Logger
+}
+
+// wireUser has the names of GitHub's GET /user.
+type wireUser struct {
+	Login     string    `json:"login"`
+	ID        int64     `json:"id"`
+	URL       string    `json:"url"`
+	Type      string    `json:"type"`
+	SiteAdmin bool      `json:"site_admin"`
+	TwoFactor bool      `json:"two_factor_authentication"`
+	CreatedAt timestamp `json:"created_at"`
+	UpdatedAt timestamp `json:"updated_at"`
+}
+
+func (u *userRoute) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), 10*time.Second)
+	defer cancel()
+	token, ok := bearer(r)
+	if !ok {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="authz"`)
+		answer(w, http.StatusUnauthorized, message{"Requires authentication"})
+		return
+	}
+	authorization, err := u.m.Verify(ctx, token)
+	var user account.User
+	if err == nil {
+		user, err = u.owner(ctx, authorization)
+	}
+	switch {
+	case errors.Is(err, authz.ErrInvalidToken):
+		answer(w, http.StatusUnauthorized, message{"Bad credentials"})
+		return
+	case err != nil: // the store's: says nothing about the token
+		u.log.LogAttrs(ctx, slog.LevelError, "user route", slog.String("error", err.Error()))
+		w.Header().Set("Retry-After", "1")
+		answer(w, http.StatusServiceUnavailable, message{"Service unavailable"})
+		return
+	case !user.DisabledAt.IsZero():
+		answer(w, http.StatusForbidden, message{"The account is disabled"})
+		return
+	}
+	w.Header().Set("X-OAuth-Scopes", strings.Join(authorization.Scopes, ", "))
+	answer(w, http.StatusOK, wireUser{
+		Login: user.Login, ID: user.ID, URL: u.self(r), Type: "User", TwoFactor: user.OTP,
+		CreatedAt: timestamp(user.CreatedAt), UpdatedAt: timestamp(user.UpdatedAt),
+	})
+}
+
+// owner returns the user that an authorization belongs to.
+func (u *userRoute) owner(ctx context.Context, a authz.Authorization) (account.User, error) {
+	id, err := strconv.ParseInt(a.Owner, 10, 64)
+	if err != nil {
+		return account.User{}, authz.ErrInvalidToken // not one of this directory's
+	}
+	user, err := u.users.User(ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return account.User{}, authz.ErrInvalidToken
+	}
+	return user, err
+}
+
+func (u *userRoute) self(r *http.Request) string {
+	switch {
+	case !u.relative:
+		return u.url
+	case r.TLS != nil:
+		return "https://" + r.Host + u.url
+	}
+	return "http://" + r.Host + u.url
+}
+
+// bearer returns the token of a request that has exactly one.
+func bearer(r *http.Request) (token string, ok bool) {
+	values := r.Header.Values("Authorization")
+	if len(values) != 1 {
+		return "", false
+	}
+	scheme, token, ok := strings.Cut(strings.TrimSpace(values[0]), " ")
+	return strings.TrimSpace(token), ok && (strings.EqualFold(scheme, "token") || strings.EqualFold(scheme, "bearer"))
+}
