@@ -194,7 +194,8 @@ func appReplaceFields(t tb, s []store.Store) {
 
 	change := app
 	change.Name, change.URL = "new name", ""
-	change.Secrets = []store.AppSecret{app.Secrets[1], {Hash: store.HashOf("newest"), CreatedAt: now.Add(time.Hour)}, app.Secrets[0]}
+	secrets := application("app").Secrets
+	change.Secrets = []store.AppSecret{secrets[1], {Hash: store.HashOf("newest"), CreatedAt: now.Add(time.Hour)}, secrets[0]}
 	change.UpdatedAt = now.Add(time.Hour)
 	want := change
 	want.Revision = 2
@@ -270,7 +271,7 @@ func appReplaceRace(t tb, s []store.Store) {
 
 func appReplaceRepeat(t tb, s []store.Store) {
 	change := createApp(t, s[0], application("app"))
-	change.Secrets = append(change.Secrets[:1:1], store.AppSecret{Hash: store.HashOf("newest"), CreatedAt: now})
+	change.Secrets = append(application("app").Secrets[:1], store.AppSecret{Hash: store.HashOf("newest"), CreatedAt: now})
 	change.UpdatedAt = now.Add(time.Minute)
 	second, err := s[0].ReplaceApp(t.Context(), change)
 	if err != nil {

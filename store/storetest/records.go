@@ -154,7 +154,7 @@ func listWalk(t tb, s []store.Store) {
 			defer walked.Store(true)
 			for limit := 1; limit <= 8; limit++ {
 				var got []int64
-				for _, id := range ids(walk(t, s[0], store.Query{Owner: "mona", Limit: limit})) {
+				for _, id := range ids(walkTo(t, s[0], store.Query{Owner: "mona", Limit: limit}, stable[len(stable)-1])) {
 					if slices.Contains(stable, id) {
 						got = append(got, id)
 					}

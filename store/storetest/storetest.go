@@ -26,6 +26,7 @@ package storetest
 import (
 	"context"
 	"fmt"
+	"math"
 	"reflect"
 	"strings"
 	"sync"
@@ -203,8 +204,15 @@ func storedApp(t tb, s store.Store, want store.App) {
 // List must keep: rising IDs that begin after q.After, and the limit.
 func walk(t tb, s store.Store, q store.Query) []store.Authorization {
 	t.Helper()
+	return walkTo(t, s, q, math.MaxInt64)
+}
+
+// walkTo is walk that ends at the ID last: others may create records as fast
+// as they are listed.
+func walkTo(t tb, s store.Store, q store.Query, last int64) []store.Authorization {
+	t.Helper()
 	var all []store.Authorization
-	for {
+	for q.After < last {
 		page, err := s.List(t.Context(), q)
 		if err != nil {
 			t.Errorf("List(%+v) = error %v", q, err)
@@ -226,6 +234,7 @@ func walk(t tb, s store.Store, q store.Query) []store.Authorization {
 			all = append(all, rec)
 		}
 	}
+	return all
 }
 
 // owned lists all records of owner.

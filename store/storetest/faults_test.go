@@ -1,0 +1,658 @@
+package storetest
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"text/tabwriter"
+	"time"
+
+	"github.com/seed-926035fd/authz/store"
+)
+
+// TestFaults proves the suite: each fault, planted into a store that passes,
+// must turn at least one case red. Run it with -v to see which.
+func TestFaults(t *testing.T) {
+	var mu sync.Mutex
+	caught := make(map[fault][]string)
+	t.Run("plant", func(t *testing.T) {
+		for _, f := range append([]fault{none}, faults...) {
+			t.Run(string(f), func(t *testing.T) {
+				t.Parallel()
+				var red []string
+				for _, c := range cases {
+					r := record(t.Context(), func(r *recorder) { c.run(r, plant(f, c.handles)) })
+					if len(r.failures) > 0 {
+						red = append(red, c.name)
+					}
+					if f == none && len(r.failures) > 0 {
+						t.Errorf("without a fault, %s fails: %s", c.name, r.failures[0])
+					}
+				}
+				if f != none && len(red) == 0 {
+					t.Error("no case catches this fault")
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				caught[f] = red
+			})
+		}
+	})
+	var table strings.Builder
+	w := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
+	for _, f := range faults {
+		fmt.Fprintf(w, "%s\t%d\t%s\n", f, len(caught[f]), strings.Join(caught[f][:min(3, len(caught[f]))], ", "))
+	}
+	w.Flush()
+	t.Logf("fault, number of cases that catch it, the first of them:\n%s", table.String())
+
+	useless := make(map[string]bool)
+	for _, c := range cases {
+		useless[c.name] = true
+	}
+	for _, red := range caught {
+		for _, name := range red {
+			delete(useless, name)
+		}
+	}
+	if len(useless) > 0 {
+		t.Errorf("no fault turns these cases red: %q", slices.Sorted(maps.Keys(useless)))
+	}
+}
+
+// recorder is a tb that keeps failures to itself.
+type recorder struct {
+	ctx      context.Context
+	mu       sync.Mutex
+	failures []string
+}
+
+// record runs f as a test runs: in a goroutine that Fatalf can end.
+func record(ctx context.Context, f func(r *recorder)) *recorder {
+	r := &recorder{ctx: ctx}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f(r)
+	}()
+	<-done
+	return r
+}
+
+func (r *recorder) Helper()                  {}
+func (r *recorder) Context() context.Context { return r.ctx }
+
+func (r *recorder) Errorf(format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failures = append(r.failures, fmt.Sprintf(format, args...))
+}
+
+func (r *recorder) Fatalf(format string, args ...any) {
+	r.Errorf(format, args...)
+	runtime.Goexit()
+}
+
+// fault names what is wrong with a planted store.
+type fault string
+
+const (
+	none fault = "none"
+
+	noUniqueKey        fault = "no unique key: create always inserts"
+	foldedKeys         fault = "keys fold case"
+	trimmedKeys        fault = "keys are trimmed"
+	gluedKeys          fault = "keys are glued together"
+	alwaysCreated      fault = "created is always true"
+	neverCreated       fault = "created is always false"
+	insertedIsCreated  fault = "created means inserted by this call, not our token"
+	overwrites         fault = "GetOrCreate overwrites an existing record"
+	plainInsert        fault = "plain insert: an error when the key is taken"
+	checkThenAct       fault = "GetOrCreate looks and stores in two steps"
+	expiredLives       fault = "an expired record is returned as existing"
+	expiredEarly       fault = "a record expires one instant late"
+	expiredStays       fault = "an expired record keeps its ID when it is replaced"
+	expiredHidden      fault = "expired records are hidden from Get and List, by the clock"
+	noUniqueHash       fault = "token hashes are not unique"
+	getAnyOwner        fault = "Get does not check the owner"
+	replaceAnyOwner    fault = "Replace does not check the owner"
+	deleteAnyOwner     fault = "Delete does not check the owner"
+	deleteTwice        fault = "Delete of nothing is no error"
+	listAnyOwner       fault = "List with the empty owner lists all"
+	emptyClientIsNone  fault = "List takes the filter client_id \"\" for none"
+	listDescending     fault = "List in falling order"
+	listByKey          fault = "List in order of the key"
+	listInclusive      fault = "List begins at After, not behind it"
+	listNoLimit        fault = "List ignores Limit"
+	listAfterRecord    fault = "List looks for the record After, which may be deleted"
+	idsReused          fault = "IDs are used again (the highest plus one)"
+	appIDsReused       fault = "app IDs are used again (the highest plus one)"
+	millisecond        fault = "times are cut to milliseconds"
+	localZone          fault = "times come back in another zone"
+	epochIsNever       fault = "1970 is taken for the zero time"
+	zeroIsEpoch        fault = "the zero time comes back as 1970"
+	noCompare          fault = "Replace does not compare revisions"
+	splitSwap          fault = "Replace compares and swaps in two steps"
+	sameRevision       fault = "Replace does not raise the revision"
+	repeatConflicts    fault = "the repeat of a Replace is a conflict"
+	oldIsRepeat        fault = "any Replace of the revision before passes for a repeat"
+	changesImmutable   fault = "Replace changes CreatedAt and ClientID"
+	partialReplace     fault = "Replace forgets the scopes"
+	staleHash          fault = "the token hash index is stale after Replace"
+	fingerprintClash   fault = "Replace does not look whether the fingerprint is taken"
+	untypedConflict    fault = "a taken fingerprint or client_id is an ErrConflict without its field"
+	sharesIn           fault = "slices are shared with the caller's argument"
+	sharesOut          fault = "slices are shared with the caller's result"
+	unwrapped          fault = "errors do not wrap the sentinels"
+	contextIgnored     fault = "a done context is ignored"
+	contextStalls      fault = "a done context breaks the store"
+	hashInError        fault = "a hash is in an error's text"
+	ownerInError       fault = "a parameter is in an error inside an error"
+	noCascade          fault = "DeleteApp leaves the authorizations"
+	cascadeAll         fault = "DeleteApp removes other apps' authorizations"
+	cascadeCount       fault = "DeleteApp does not count"
+	cascadeSplit       fault = "DeleteApp succeeds for each of two racing callers"
+	cascadeUnknown     fault = "DeleteApp of no app removes authorizations"
+	clientIDFree       fault = "the client_id of a deleted app is free again"
+	appOverwrites      fault = "CreateApp overwrites"
+	createConflicts    fault = "the repeat of a CreateApp is a conflict"
+	secretsLost        fault = "only the newest secret is kept"
+	secretsSorted      fault = "secrets are sorted by time"
+	appNoCompare       fault = "ReplaceApp does not compare revisions"
+	appSplitSwap       fault = "ReplaceApp compares and swaps in two steps"
+	appRepeatConflicts fault = "the repeat of a ReplaceApp is a conflict"
+	appListDescending  fault = "ListApps in falling order"
+	cached             fault = "handles cache what they read"
+	cutNote            fault = "long texts are cut"
+	lostField          fault = "a field is not stored"
+)
+
+var faults = []fault{
+	noUniqueKey, foldedKeys, trimmedKeys, gluedKeys, alwaysCreated, neverCreated, insertedIsCreated, overwrites, plainInsert, checkThenAct,
+	expiredLives, expiredEarly, expiredStays, expiredHidden, noUniqueHash, getAnyOwner, replaceAnyOwner, deleteAnyOwner, deleteTwice,
+	listAnyOwner, emptyClientIsNone, listDescending, listByKey, listInclusive, listNoLimit, listAfterRecord, idsReused, appIDsReused,
+	millisecond, localZone, epochIsNever, zeroIsEpoch, noCompare, splitSwap, sameRevision, repeatConflicts, oldIsRepeat, changesImmutable,
+	partialReplace, staleHash, fingerprintClash, untypedConflict, sharesIn, sharesOut, unwrapped, contextIgnored, contextStalls,
+	hashInError, ownerInError, noCascade, cascadeAll, cascadeCount, cascadeSplit, cascadeUnknown, clientIDFree, appOverwrites,
+	createConflicts, secretsLost, secretsSorted, appNoCompare, appSplitSwap, appRepeatConflicts, appListDescending, cached, cutNote, lostField,
+}
+
+// plant returns n handles on a store with the fault f.
+func plant(f fault, n int) []store.Store {
+	s := &planted{f: f, hashes: make(map[store.Hash]int64)}
+	handles := make([]store.Store, n)
+	for i := range handles {
+		handles[i] = s
+		if f == cached {
+			handles[i] = &cachingHandle{planted: s, seen: make(map[int64]store.Authorization)}
+		}
+	}
+	return handles
+}
+
+// planted is the plainest store there is, slices searched from end to end,
+// with one fault.
+type planted struct {
+	f fault
+
+	mu      sync.Mutex
+	broken  bool // for contextStalls
+	recs    []store.Authorization
+	hashes  map[store.Hash]int64 // for staleHash
+	last    int64
+	apps    []store.App
+	lastApp int64
+	gone    []string // client ids of deleted apps
+}
+
+var _ store.Store = (*planted)(nil)
+
+// begin begins a call.
+func (s *planted) begin(ctx context.Context) error {
+	s.mu.Lock()
+	if s.broken {
+		return fmt.Errorf("broken")
+	}
+	if err := ctx.Err(); err != nil && s.f != contextIgnored {
+		s.broken = s.f == contextStalls
+		return err
+	}
+	return nil
+}
+
+// pause lets others in, in the middle of a call.
+func (s *planted) pause() {
+	s.mu.Unlock()
+	time.Sleep(time.Millisecond)
+	s.mu.Lock()
+}
+
+func (s *planted) failed(err error, hash store.Hash, owner string) error {
+	switch s.f {
+	case unwrapped:
+		return fmt.Errorf("%v", err)
+	case hashInError:
+		return fmt.Errorf("%w: %x", err, hash[:])
+	case ownerInError:
+		return fmt.Errorf("store: %w", &detailedError{err, owner})
+	}
+	if _, ok := err.(*store.ConflictError); ok && s.f == untypedConflict {
+		return store.ErrConflict
+	}
+	return err
+}
+
+// detailedError hides a detail from its text, as pq.Error does.
+type detailedError struct {
+	error
+	Detail string
+}
+
+func (e *detailedError) Unwrap() error { return e.error }
+
+func (s *planted) time(t time.Time) time.Time {
+	t = t.UTC().Truncate(time.Microsecond)
+	switch {
+	case s.f == millisecond:
+		return t.Truncate(time.Millisecond)
+	case s.f == localZone:
+		return t.In(time.FixedZone("local", 3600))
+	case s.f == epochIsNever && t.Unix() == 0:
+		return time.Time{}
+	case s.f == zeroIsEpoch && t.IsZero():
+		return time.Unix(0, 0).UTC()
+	}
+	return t
+}
+
+func (s *planted) in(a store.Authorization) store.Authorization {
+	if s.f != sharesIn {
+		a.Scopes = slices.Clone(a.Scopes)
+	}
+	a.CreatedAt, a.UpdatedAt, a.ExpiresAt = s.time(a.CreatedAt), s.time(a.UpdatedAt), s.time(a.ExpiresAt)
+	if s.f == cutNote {
+		a.Note = a.Note[:min(len(a.Note), 1024)]
+	}
+	if s.f == lostField {
+		a.TokenLastEight = ""
+	}
+	return a
+}
+
+func (s *planted) out(a store.Authorization) store.Authorization {
+	if s.f != sharesOut {
+		a.Scopes = slices.Clone(a.Scopes)
+	}
+	return a
+}
+
+func (s *planted) inApp(a store.App) store.App {
+	if s.f != sharesIn {
+		a.Secrets = slices.Clone(a.Secrets)
+	}
+	for i := range a.Secrets {
+		a.Secrets[i].CreatedAt, a.Secrets[i].ExpiresAt = s.time(a.Secrets[i].CreatedAt), s.time(a.Secrets[i].ExpiresAt)
+	}
+	if s.f == secretsLost {
+		a.Secrets = a.Secrets[max(0, len(a.Secrets)-1):]
+	}
+	if s.f == secretsSorted {
+		slices.SortFunc(a.Secrets, func(x, y store.AppSecret) int { return x.CreatedAt.Compare(y.CreatedAt) })
+	}
+	a.CreatedAt, a.UpdatedAt = s.time(a.CreatedAt), s.time(a.UpdatedAt)
+	return a
+}
+
+func (s *planted) outApp(a store.App) store.App {
+	if s.f != sharesOut {
+		a.Secrets = slices.Clone(a.Secrets)
+	}
+	return a
+}
+
+func (s *planted) same(a, b store.Key) bool {
+	switch s.f {
+	case foldedKeys:
+		return strings.EqualFold(a.Owner, b.Owner) && strings.EqualFold(a.ClientID, b.ClientID) && strings.EqualFold(a.Fingerprint, b.Fingerprint)
+	case trimmedKeys:
+		return strings.TrimSpace(a.Owner) == strings.TrimSpace(b.Owner) && strings.TrimSpace(a.ClientID) == strings.TrimSpace(b.ClientID) &&
+			strings.TrimSpace(a.Fingerprint) == strings.TrimSpace(b.Fingerprint)
+	case gluedKeys:
+		return a.Owner+a.ClientID+a.Fingerprint == b.Owner+b.ClientID+b.Fingerprint
+	}
+	return a == b
+}
+
+func (s *planted) find(match func(store.Authorization) bool) int {
+	return slices.IndexFunc(s.recs, match)
+}
+
+func (s *planted) byID(owner string, id int64, anyOwner fault) int {
+	return s.find(func(a store.Authorization) bool { return a.ID == id && (a.Owner == owner || s.f == anyOwner) })
+}
+
+func (s *planted) hidden(a store.Authorization) bool {
+	return s.f == expiredHidden && a.Expired(time.Now())
+}
+
+func (s *planted) GetOrCreate(ctx context.Context, c store.Authorization) (store.Authorization, bool, error) {
+	defer s.mu.Unlock()
+	if err := s.begin(ctx); err != nil {
+		return store.Authorization{}, false, err
+	}
+	rec := s.in(c)
+	i := s.find(func(a store.Authorization) bool { return s.same(a.Key, rec.Key) && s.f != noUniqueKey })
+	if s.f == checkThenAct {
+		s.pause()
+	}
+	moment := rec.CreatedAt
+	if s.f == expiredEarly {
+		moment = moment.Add(-time.Microsecond)
+	}
+	kept := int64(0)
+	if i >= 0 && s.f == plainInsert {
+		return store.Authorization{}, false, fmt.Errorf("UNIQUE constraint failed")
+	}
+	if i >= 0 && i < len(s.recs) {
+		old := s.recs[i]
+		if !old.Expired(moment) || s.f == expiredLives {
+			if s.f == overwrites {
+				s.recs[i].Note = rec.Note
+				old = s.recs[i]
+			}
+			created := old.TokenHash == rec.TokenHash && s.f != neverCreated && s.f != insertedIsCreated
+			return s.out(old), created || s.f == alwaysCreated, nil
+		}
+		if s.f == expiredStays {
+			kept = old.ID
+		}
+		s.recs = slices.Delete(s.recs, i, i+1)
+	}
+	if s.find(func(a store.Authorization) bool { return a.TokenHash == rec.TokenHash }) >= 0 && s.f != noUniqueHash && s.f != noUniqueKey {
+		return store.Authorization{}, false, s.failed(fmt.Errorf("token hash is taken"), rec.TokenHash, rec.Owner)
+	}
+	if s.f == idsReused {
+		s.last = 0
+		for _, a := range s.recs {
+			s.last = max(s.last, a.ID)
+		}
+	}
+	s.last++
+	rec.ID, rec.Revision = cmp.Or(kept, s.last), 1
+	s.recs = append(s.recs, rec)
+	s.hashes[rec.TokenHash] = rec.ID
+	return s.out(rec), s.f != neverCreated, nil
+}
+
+func (s *planted) Get(ctx context.Context, owner string, id int64) (store.Authorization, error) {
+	defer s.mu.Unlock()
+	if err := s.begin(ctx); err != nil {
+		return store.Authorization{}, err
+	}
+	i := s.byID(owner, id, getAnyOwner)
+	if i < 0 || s.hidden(s.recs[i]) {
+		return store.Authorization{}, s.failed(store.ErrNotFound, store.Hash{}, owner)
+	}
+	return s.out(s.recs[i]), nil
+}
+
+func (s *planted) GetByTokenHash(ctx context.Context, hash store.Hash) (store.Authorization, error) {
+	defer s.mu.Unlock()
+	if err := s.begin(ctx); err != nil {
+		return store.Authorization{}, err
+	}
+	i := s.find(func(a store.Authorization) bool {
+		return a.TokenHash == hash || s.f == staleHash && s.hashes[hash] == a.ID
+	})
+	if i < 0 || s.hidden(s.recs[i]) {
+		return store.Authorization{}, s.failed(store.ErrNotFound, hash, "")
+	}
+	return s.out(s.recs[i]), nil
+}
+
+func (s *planted) List(ctx context.Context, q store.Query) ([]store.Authorization, error) {
+	defer s.mu.Unlock()
+	if err := s.begin(ctx); err != nil {
+		return nil, err
+	}
+	if s.f == listAfterRecord && s.find(func(a store.Authorization) bool { return a.ID == q.After }) < 0 {
+		q.After = 0
+	}
+	var page []store.Authorization
+	for _, a := range s.recs {
+		if a.Owner != q.Owner && (q.Owner != "" || s.f != listAnyOwner) || s.hidden(a) {
+			continue
+		}
+		if q.ClientID != nil && *q.ClientID != a.ClientID && (*q.ClientID != "" || s.f != emptyClientIsNone) {
+			continue
+		}
+		if a.ID > q.After || a.ID == q.After && s.f == listInclusive {
+			page = append(page, s.out(a))
+		}
+	}
+	switch s.f {
+	case listDescending:
+		slices.Reverse(page)
+	case listByKey:
+		slices.SortFunc(page, func(a, b store.Authorization) int { return strings.Compare(a.Fingerprint, b.Fingerprint) })
+	case listNoLimit:
+		return page, nil
+	}
+	return page[:min(len(page), q.Limit)], nil
+}
+
+func (s *planted) Replace(ctx context.Context, rec store.Authorization) (store.Authorization, error) {
+	defer s.mu.Unlock()
+	if err := s.begin(ctx); err != nil {
+		return store.Authorization{}, err
+	}
+	i := s.byID(rec.Owner, rec.ID, replaceAnyOwner)
+	if i < 0 {
+		return store.Authorization{}, s.failed(store.ErrNotFound, rec.TokenHash, rec.Owner)
+	}
+	next, old := s.in(rec), s.recs[i]
+	if s.f != changesImmutable {
+		next.ClientID, next.CreatedAt = old.ClientID, old.CreatedAt
+	}
+	if s.f == partialReplace {
+		next.Scopes = old.Scopes
+	}
+	next.Owner = old.Owner
+	next.Revision++
+	if old.Revision == next.Revision && s.f != repeatConflicts && (s.f == oldIsRepeat || diff(s.utc(old), s.utc(next)) == "") {
+		return s.out(old), nil
+	}
+	if old.Revision != rec.Revision && s.f != noCompare {
+		return store.Authorization{}, s.failed(store.ErrConflict, rec.TokenHash, rec.Owner)
+	}
+	for _, a := range s.recs {
+		if a.ID != old.ID && a.Key == next.Key && s.f != fingerprintClash && s.f != noUniqueKey {
+			return store.Authorization{}, s.failed(&store.ConflictError{Field: "fingerprint"}, rec.TokenHash, rec.Owner)
+		}
+		if a.ID != old.ID && a.TokenHash == next.TokenHash && s.f != noUniqueHash {
+			return store.Authorization{}, s.failed(fmt.Errorf("token hash is taken"), rec.TokenHash, rec.Owner)
+		}
+	}
+	if s.f == sameRevision {
+		next.Revision--
+	}
+	if s.f == splitSwap {
+		s.pause()
+	}
+	if i < len(s.recs) {
+		s.recs[i] = next
+	}
+	s.hashes[next.TokenHash] = next.ID
+	return s.out(next), nil
+}
+
+// utc undoes localZone, so that diff can compare.
+func (s *planted) utc(a store.Authorization) store.Authorization {
+	a.CreatedAt, a.UpdatedAt, a.ExpiresAt = a.CreatedAt.UTC(), a.UpdatedAt.UTC(), a.ExpiresAt.UTC()
+	return a
+}
+
+func (s *planted) Delete(ctx context.Context, owner string, id int64) error {
+	defer s.mu.Unlock()
+	if err := s.begin(ctx); err != nil {
+		return err
+	}
+	i := s.byID(owner, id, deleteAnyOwner)
+	if i < 0 {
+		if s.f == deleteTwice {
+			return nil
+		}
+		return s.failed(store.ErrNotFound, store.Hash{}, owner)
+	}
+	s.recs = slices.Delete(s.recs, i, i+1)
+	return nil
+}
+
+func (s *planted) app(clientID string) int {
+	return slices.IndexFunc(s.apps, func(a store.App) bool {
+		return s.same(store.Key{ClientID: a.ClientID}, store.Key{ClientID: clientID})
+	})
+}
+
+func (s *planted) CreateApp(ctx context.Context, app store.App) (store.App, error) {
+	defer s.mu.Unlock()
+	if err := s.begin(ctx); err != nil {
+		return store.App{}, err
+	}
+	next := s.inApp(app)
+	next.Revision = 1
+	i := s.app(app.ClientID)
+	if i >= 0 {
+		next.ID = s.apps[i].ID
+		if diff(next, s.apps[i]) == "" && s.f != createConflicts || s.f == localZone {
+			return s.outApp(s.apps[i]), nil
+		}
+		if s.f == appOverwrites {
+			s.apps[i] = next
+			return s.outApp(next), nil
+		}
+	}
+	if i >= 0 || slices.Contains(s.gone, app.ClientID) && s.f != clientIDFree {
+		return store.App{}, s.failed(&store.ConflictError{Field: "client_id"}, store.Hash{}, app.ClientID)
+	}
+	if s.f == appIDsReused {
+		s.lastApp = 0
+		for _, a := range s.apps {
+			s.lastApp = max(s.lastApp, a.ID)
+		}
+	}
+	s.lastApp++
+	next.ID = s.lastApp
+	s.apps = append(s.apps, next)
+	return s.outApp(next), nil
+}
+
+func (s *planted) App(ctx context.Context, clientID string) (store.App, error) {
+	defer s.mu.Unlock()
+	if err := s.begin(ctx); err != nil {
+		return store.App{}, err
+	}
+	i := s.app(clientID)
+	if i < 0 {
+		return store.App{}, s.failed(store.ErrNotFound, store.Hash{}, clientID)
+	}
+	return s.outApp(s.apps[i]), nil
+}
+
+func (s *planted) ListApps(ctx context.Context, after int64, limit int) ([]store.App, error) {
+	defer s.mu.Unlock()
+	if err := s.begin(ctx); err != nil {
+		return nil, err
+	}
+	var page []store.App
+	for _, a := range s.apps {
+		if a.ID > after || a.ID == after && s.f == listInclusive {
+			page = append(page, s.outApp(a))
+		}
+	}
+	if s.f == appListDescending {
+		slices.Reverse(page)
+	}
+	return page[:min(len(page), limit)], nil
+}
+
+func (s *planted) ReplaceApp(ctx context.Context, app store.App) (store.App, error) {
+	defer s.mu.Unlock()
+	if err := s.begin(ctx); err != nil {
+		return store.App{}, err
+	}
+	i := s.app(app.ClientID)
+	if i < 0 {
+		return store.App{}, s.failed(store.ErrNotFound, store.Hash{}, app.ClientID)
+	}
+	next, old := s.inApp(app), s.apps[i]
+	next.ID, next.CreatedAt = old.ID, old.CreatedAt
+	next.Revision++
+	if diff(next, old) == "" && s.f != appRepeatConflicts {
+		return s.outApp(old), nil
+	}
+	if old.Revision != app.Revision && s.f != appNoCompare {
+		return store.App{}, s.failed(store.ErrConflict, store.Hash{}, app.ClientID)
+	}
+	if s.f == appSplitSwap {
+		s.pause()
+	}
+	s.apps[i] = next
+	return s.outApp(next), nil
+}
+
+func (s *planted) DeleteApp(ctx context.Context, clientID string) (int64, error) {
+	defer s.mu.Unlock()
+	if err := s.begin(ctx); err != nil {
+		return 0, err
+	}
+	i := s.app(clientID)
+	if i < 0 && s.f != cascadeUnknown {
+		return 0, s.failed(store.ErrNotFound, store.Hash{}, clientID)
+	}
+	if s.f == cascadeSplit {
+		s.pause()
+		i = s.app(clientID)
+	}
+	if i >= 0 {
+		s.apps = slices.Delete(s.apps, i, i+1)
+		s.gone = append(s.gone, clientID)
+	}
+	before := len(s.recs)
+	s.recs = slices.DeleteFunc(s.recs, func(a store.Authorization) bool {
+		return s.f == cascadeAll || s.f != noCascade && s.same(store.Key{ClientID: a.ClientID}, store.Key{ClientID: clientID})
+	})
+	if i < 0 && s.f == cascadeUnknown {
+		return 0, store.ErrNotFound
+	}
+	if s.f == cascadeCount {
+		return 0, nil
+	}
+	return int64(before - len(s.recs)), nil
+}
+
+// cachingHandle remembers what it has read by ID.
+type cachingHandle struct {
+	*planted
+	mu   sync.Mutex
+	seen map[int64]store.Authorization
+}
+
+func (h *cachingHandle) Get(ctx context.Context, owner string, id int64) (store.Authorization, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if rec, ok := h.seen[id]; ok && rec.Owner == owner && ctx.Err() == nil {
+		return h.out(rec), nil
+	}
+	rec, err := h.planted.Get(ctx, owner, id)
+	if err == nil {
+		h.seen[id] = rec
+	}
+	return rec, err
+}
