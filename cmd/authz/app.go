@@ -105,10 +105,14 @@ argument, its client_secret comes from a file or stdin.`,
 	c.Flags().StringVar(&app.URL, "url", "", "home page")
 	c.Flags().StringVar(&app.ClientID, "client-id", "", "20 letters and digits (default: made)")
 	c.Flags().StringVar(&secretFile, "client-secret-file", "", "file with the client_secret of 40 characters, - is stdin (default: made)")
-	_ = c.MarkFlagRequired("name")
 	_ = c.MarkFlagFilename("client-secret-file")
-	c.MarkFlagsRequiredTogether("client-id", "client-secret-file")
-	return p.command(c, cobra.NoArgs, func(ctx context.Context, _ []string) error {
+	return p.command(c, noArgs, func(ctx context.Context, _ []string) error {
+		switch {
+		case app.Name == "":
+			return usagef("--name is required")
+		case (app.ClientID == "") != (secretFile == ""):
+			return usagef("--client-id and --client-secret-file go together: give both, or none to have them made")
+		}
 		if secretFile != "" {
 			secret, err := p.readSecret("--client-secret-file", secretFile)
 			if err != nil {
@@ -138,7 +142,7 @@ func (p *program) appList() *cobra.Command {
 	var f storeFlags
 	c := &cobra.Command{Use: "list", Short: "List all apps"}
 	f.register(c)
-	return p.command(c, cobra.NoArgs, func(ctx context.Context, _ []string) error {
+	return p.command(c, noArgs, func(ctx context.Context, _ []string) error {
 		return p.withApps(ctx, &f, false, func(m *authz.Manager) error {
 			views := []appView{}
 			for after := int64(0); ; {
@@ -170,7 +174,7 @@ func (p *program) appShow() *cobra.Command {
 	var f storeFlags
 	c := &cobra.Command{Use: "show CLIENT_ID", Short: "Show an app"}
 	f.register(c)
-	return p.command(c, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
+	return p.command(c, arg("CLIENT_ID"), func(ctx context.Context, args []string) error {
 		return p.withApps(ctx, &f, false, func(m *authz.Manager) error {
 			app, err := m.App(ctx, args[0])
 			if err != nil {
@@ -191,14 +195,16 @@ func (p *program) appUpdate() *cobra.Command {
 	f.register(c)
 	c.Flags().StringVar(&name, "name", "", "what users see")
 	c.Flags().StringVar(&url, "url", "", `home page, "" for none`)
-	c.MarkFlagsOneRequired("name", "url")
-	return p.command(c, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
+	return p.command(c, arg("CLIENT_ID"), func(ctx context.Context, args []string) error {
 		var u authz.AppUpdate
 		if c.Flags().Changed("name") {
 			u.Name = &name
 		}
 		if c.Flags().Changed("url") {
 			u.URL = &url
+		}
+		if u == (authz.AppUpdate{}) {
+			return usagef("give --name or --url, or both")
 		}
 		return p.withApps(ctx, &f, false, func(m *authz.Manager) error {
 			app, err := m.UpdateApp(ctx, args[0], u)
@@ -226,7 +232,7 @@ stolen.`,
 	}
 	f.register(c)
 	c.Flags().DurationVar(&overlap, "overlap", 24*time.Hour, "how long the secrets from before go on")
-	return p.command(c, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
+	return p.command(c, arg("CLIENT_ID"), func(ctx context.Context, args []string) error {
 		if overlap < 0 {
 			return usagef("--overlap must not be negative")
 		}
@@ -258,7 +264,7 @@ never given out again. It asks first; without a terminal it needs --yes.`,
 	}
 	f.register(c)
 	c.Flags().BoolVar(&yes, "yes", false, "do not ask")
-	return p.command(c, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
+	return p.command(c, arg("CLIENT_ID"), func(ctx context.Context, args []string) error {
 		if _, tty := p.terminal(); !yes && !tty {
 			return usagef("stdin is no terminal to ask on: give --yes to delete the app and revoke all its tokens")
 		}

@@ -59,7 +59,7 @@ client_secret, printed when the server listens.`,
 	}
 	f.storeFlags.registerFor(c, demoStore)
 	f.listenFlags.register(c)
-	p.command(c, cobra.NoArgs, func(ctx context.Context, _ []string) error { return p.runDemo(ctx, &f) })
+	p.command(c, noArgs, func(ctx context.Context, _ []string) error { return p.runDemo(ctx, &f) })
 	c.AddCommand(p.demoCode())
 	return c
 }
@@ -83,7 +83,7 @@ func (p *program) runDemo(ctx context.Context, f *demoFlags) error {
 		return err
 	}
 	defer s.close()
-	key, err := p.keyOf(ctx, s, f.keyFile, log)
+	key, err := keyOf(ctx, s, f.keyFile, func(text string) { log.Warn(text) })
 	if err != nil {
 		return err
 	}
@@ -93,7 +93,7 @@ func (p *program) runDemo(ctx context.Context, f *demoFlags) error {
 	}
 	users, err := s.directory(account.Config{Key: key, OTPReuse: f.otpReuse})
 	if err != nil {
-		return &usageError{err} // of --otp-reuse
+		return flagError(err)
 	}
 	setup := &demoSetup{key: key, m: m, users: users, log: log}
 	cred, err := setup.credentials(ctx)
@@ -310,7 +310,7 @@ func (p *program) demoCode() *cobra.Command {
 		Long:    "Prints the current one-time password (RFC 6238: SHA-1, 6 digits, 30 s) of the\nbase32 secret on stdin, so that the demo can be tried without an authenticator app.",
 		Example: "  echo OTP_SECRET | authz demo code",
 	}
-	return p.command(c, cobra.NoArgs, func(ctx context.Context, _ []string) error {
+	return p.command(c, noArgs, func(ctx context.Context, _ []string) error {
 		line, err := p.askLine(ctx, "base32 secret: ")
 		if err != nil {
 			return err

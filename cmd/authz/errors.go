@@ -103,11 +103,23 @@ func sentence(err error) string {
 		text += ": free some space on the disk and try again"
 	case sqliteCode(err) == 8, errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
 		text += ": change the permissions, or give another path"
+	case errors.Is(err, syscall.EISDIR):
+		text += ": give the path of a file"
 	case sqliteCode(err) == 14:
 		text += ": see that the file and its folder exist and can be read and written"
 	}
 	return text
 }
+
+var packages = strings.NewReplacer(": authz: ", ": ", ": account: ", ": ", ": store: ", ": ", ": store/sqlite: ", ": ", ": store/postgres: ", ": ")
+
+// flagNames are the settings that come from flags.
+var flagNames = strings.NewReplacer(
+	"HandlerConfig.Prefix", "--prefix", "HandlerConfig.BaseURL", "--base-url",
+	"Config.Lifetime and Config.MaxPerUserAndApp", "--lifetime", "Config.Scopes:", "--scopes:", "Config.OTPReuse", "--otp-reuse")
+
+// flagError is a usage error about a setting of a library, in terms of flags.
+func flagError(err error) error { return usagef("%s", flagNames.Replace(err.Error())) }
 
 // plain drops the names of packages, which mean nothing to people.
 func plain(err error) string {
@@ -119,11 +131,11 @@ func plain(err error) string {
 	case errors.Is(err, account.ErrBadCode):
 		return "the code is wrong or too old: nothing was changed, try again with the next one"
 	}
-	text := err.Error()
-	for _, prefix := range []string{"authz: ", "account: ", "store: "} {
-		text = strings.TrimPrefix(text, prefix)
+	text := ": " + err.Error()
+	for before := ""; text != before; {
+		before, text = text, packages.Replace(text)
 	}
-	return text
+	return strings.TrimPrefix(text, ": ")
 }
 
 // sqliteCode is the primary result code of SQLite, https://sqlite.org/rescode.html.

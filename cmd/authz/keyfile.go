@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -174,16 +173,16 @@ func randomKey() []byte {
 }
 
 // keyOf finds or makes the key of a store, and says so where it matters.
-func (p *program) keyOf(ctx context.Context, s *stores, flag string, log *slog.Logger) (authz.Secret, error) {
+func keyOf(ctx context.Context, s *stores, flag string, note func(text string)) (authz.Secret, error) {
 	path := keyPath(s.target, flag)
 	key, made, err := s.key(ctx, path)
 	switch {
 	case err != nil:
 		return key, err
 	case made:
-		log.Info("made a key file: keep it as safe as the database, but elsewhere; without it no one-time password works", "path", path)
+		note("made the key file " + path + ": back it up, apart from the database; without it no one-time password works")
 	case path != "" && openToOthers(path):
-		log.Warn("other users can read the key file: chmod 600 it", "path", path)
+		note("other users of this machine can read the key file: chmod 600 " + path)
 	}
 	return key, nil
 }

@@ -66,8 +66,40 @@ errors are JSON. Secrets are read from files or stdin, never from arguments.`)
 	root.SetErr(p.stderr)
 	root.PersistentFlags().BoolVar(&p.json, "json", p.json, "print results and errors as JSON")
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
+	root.Version = buildVersion().Version
 	root.AddCommand(p.demo(), p.serve(), p.app(), p.user(), p.migrate(), p.version(), exitCodes())
+	root.SetHelpCommand(p.help(root))
+	root.InitDefaultCompletionCmd("completion")
+	if c, _, err := root.Find([]string{"completion"}); err == nil {
+		c.Args = noArgs // cobra's own answer to an unknown shell is its help, and 0
+		c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+	}
 	return root
+}
+
+// help is cobra's help, but a topic that does not exist is an error.
+func (p *program) help(root *cobra.Command) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Help about any command",
+		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) (names []string, _ cobra.ShellCompDirective) {
+			if c, _, err := root.Find(args); err == nil {
+				for _, sub := range c.Commands() {
+					names = append(names, sub.Name()+"\t"+sub.Short)
+				}
+			}
+			return names, cobra.ShellCompDirectiveNoFileComp
+		},
+	}
+	c.RunE = func(c *cobra.Command, args []string) error {
+		topic, rest, err := root.Find(args)
+		if err != nil || len(rest) > 0 {
+			return at(root, fmt.Errorf("there is no help on %q", strings.Join(args, " ")))
+		}
+		topic.InitDefaultHelpFlag()
+		return topic.Help()
+	}
+	return c
 }
 
 // group is a command that only holds others.
@@ -107,6 +139,26 @@ func (p *program) command(c *cobra.Command, args cobra.PositionalArgs, do func(c
 	}
 	c.SetFlagErrorFunc(at)
 	return c
+}
+
+// noArgs and arg are cobra's NoArgs and ExactArgs(1) in words.
+func noArgs(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("%q is one argument too many", args[0])
+	}
+	return nil
+}
+
+func arg(name string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		switch {
+		case len(args) == 0:
+			return fmt.Errorf("%s is missing", name)
+		case len(args) > 1:
+			return fmt.Errorf("%q is one argument too many", args[1])
+		}
+		return nil
+	}
 }
 
 // at says where to read how the command is used.

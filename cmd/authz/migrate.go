@@ -19,7 +19,7 @@ deployments that want it apart. Any number of processes may do it at once. A
 database that a newer version has migrated is refused with exit code 3.`,
 	}
 	f.register(c)
-	return p.command(c, cobra.NoArgs, func(ctx context.Context, _ []string) error {
+	return p.command(c, noArgs, func(ctx context.Context, _ []string) error {
 		s, err := p.open(ctx, &f, true)
 		if err != nil {
 			return err

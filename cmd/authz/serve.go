@@ -54,10 +54,9 @@ acknowledged is lost either way.`,
 	flags.StringVar(&f.tlsKey, "tls-key", "", "PEM file with the certificate's private key")
 	flags.DurationVar(&f.lifetime, "lifetime", 0, "how long a token lives, such as 720h (default: for ever)")
 	flags.StringSliceVar(&f.scopes, "scopes", nil, "the scopes that may be asked for, such as repo,user (default: any)")
-	c.MarkFlagsRequiredTogether("tls-cert", "tls-key")
 	_ = c.MarkFlagFilename("tls-cert")
 	_ = c.MarkFlagFilename("tls-key")
-	return p.command(c, cobra.NoArgs, func(ctx context.Context, _ []string) error { return p.runServe(ctx, &f) })
+	return p.command(c, noArgs, func(ctx context.Context, _ []string) error { return p.runServe(ctx, &f) })
 }
 
 func (p *program) runServe(ctx context.Context, f *serveFlags) error {
@@ -87,17 +86,17 @@ func (p *program) runServe(ctx context.Context, f *serveFlags) error {
 		return err
 	}
 	defer s.close()
-	key, err := p.keyOf(ctx, s, f.keyFile, log)
+	key, err := keyOf(ctx, s, f.keyFile, func(text string) { log.Warn(text) })
 	if err != nil {
 		return err
 	}
 	m, err := s.manager(authz.Config{Lifetime: f.lifetime, Scopes: f.scopes})
 	if err != nil {
-		return &usageError{err} // of --lifetime and --scopes
+		return flagError(err)
 	}
 	users, err := s.directory(account.Config{Key: key, OTPReuse: f.otpReuse})
 	if err != nil {
-		return &usageError{err} // of --otp-reuse
+		return flagError(err)
 	}
 	handler, err := newHandler(s, m, users, rt, log)
 	if err != nil {
@@ -159,8 +158,11 @@ func (f *serveFlags) routes() (routes, error) {
 }
 
 func (f *serveFlags) tls() (*tls.Config, error) {
-	if f.tlsCert == "" {
+	switch {
+	case f.tlsCert == "" && f.tlsKey == "":
 		return nil, nil
+	case f.tlsCert == "" || f.tlsKey == "":
+		return nil, usagef("--tls-cert and --tls-key go together: give both")
 	}
 	cert, err := tls.LoadX509KeyPair(f.tlsCert, f.tlsKey)
 	if err != nil {

@@ -87,7 +87,7 @@ func newHandler(s *stores, m *authz.Manager, users *account.Directory, rt routes
 			Logger:         log,
 		})
 		if err != nil {
-			return nil, &usageError{err} // of Prefix and BaseURL
+			return nil, flagError(err)
 		}
 		router.apis = append(router.apis, mounted{prefix, api})
 		user := &userRoute{m: m, users: users, url: rt.baseURL + prefix + "/user", relative: rt.baseURL == "", log: log}

@@ -30,6 +30,7 @@ const (
 
 // storeFlags are --store and --store-file.
 type storeFlags struct {
+	cmd        *cobra.Command
 	spec, file string
 	env        bool // AUTHZ_STORE counts
 }
@@ -47,8 +48,8 @@ func (f *storeFlags) registerFor(c *cobra.Command, def string) {
 }
 
 func (f *storeFlags) registerFile(c *cobra.Command) {
+	f.cmd = c
 	c.Flags().StringVar(&f.file, "store-file", "", "read what --store would say from this file, - is stdin")
-	c.MarkFlagsMutuallyExclusive("store", "store-file")
 	_ = c.MarkFlagFilename("store-file")
 }
 
@@ -86,6 +87,8 @@ func (t target) name() string {
 func (p *program) target(f *storeFlags) (target, error) {
 	spec := f.spec
 	switch {
+	case f.file != "" && f.cmd.Flags().Changed("store"):
+		return target{}, usagef("give --store or --store-file, not both")
 	case f.file != "":
 		secret, err := p.readSecret("--store-file", f.file)
 		if err != nil {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"log/slog"
 	"strconv"
 	"strings"
 
@@ -99,13 +98,14 @@ type passwordFlags struct {
 func (f *passwordFlags) register(c *cobra.Command) {
 	c.Flags().StringVar(&f.file, "password-file", "", "file with the password, - is stdin (default: asked on the terminal)")
 	c.Flags().BoolVar(&f.generate, "generate-password", false, "make a password and print it")
-	c.MarkFlagsMutuallyExclusive("password-file", "generate-password")
 	_ = c.MarkFlagFilename("password-file")
 }
 
 // newPassword asks twice if it has to ask. generated is what to print.
 func (p *program) newPassword(ctx context.Context, f *passwordFlags) (password authz.Secret, generated string, err error) {
 	switch tty, ok := p.terminal(); {
+	case f.generate && f.file != "":
+		return authz.Secret{}, "", usagef("give --password-file or --generate-password, not both")
 	case f.generate:
 		generated = strings.ToLower(rand.Text()) // 130 bits
 		return authz.NewSecret(generated), generated, nil
@@ -144,7 +144,7 @@ func (p *program) userCreate() *cobra.Command {
 	}
 	f.register(c)
 	from.register(c)
-	return p.command(c, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
+	return p.command(c, arg("LOGIN"), func(ctx context.Context, args []string) error {
 		return p.withUsers(ctx, &f, true, func(users *account.Directory) error {
 			password, generated, err := p.newPassword(ctx, &from)
 			if err != nil {
@@ -177,7 +177,7 @@ func (p *program) userList() *cobra.Command {
 	var f storeFlags
 	c := &cobra.Command{Use: "list", Short: "List all users"}
 	f.register(c)
-	return p.command(c, cobra.NoArgs, func(ctx context.Context, _ []string) error {
+	return p.command(c, noArgs, func(ctx context.Context, _ []string) error {
 		return p.withUsers(ctx, &f, false, func(users *account.Directory) error {
 			views := []userView{}
 			for u, err := range everyUser(ctx, users) {
@@ -209,7 +209,7 @@ func (p *program) userPasswd() *cobra.Command {
 	}
 	f.register(c)
 	from.register(c)
-	return p.command(c, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
+	return p.command(c, arg("LOGIN"), func(ctx context.Context, args []string) error {
 		return p.withUsers(ctx, &f, false, func(users *account.Directory) error {
 			u, err := byLogin(ctx, users, args[0])
 			if err != nil {
@@ -246,7 +246,7 @@ func (p *program) userChange(use, short, long, done string, change func(ctx cont
 	var f storeFlags
 	c := &cobra.Command{Use: use + " LOGIN", Short: short, Long: long}
 	f.register(c)
-	return p.command(c, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
+	return p.command(c, arg("LOGIN"), func(ctx context.Context, args []string) error {
 		return p.withUsers(ctx, &f, false, func(users *account.Directory) error {
 			u, err := byLogin(ctx, users, args[0])
 			if err != nil {
@@ -301,7 +301,7 @@ func (p *program) withKey(ctx context.Context, f *storeFlags, keyFile, login str
 	if err != nil {
 		return err
 	}
-	key, err := p.keyOf(ctx, s, keyFile, slog.New(slog.NewTextHandler(p.stderr, nil)))
+	key, err := keyOf(ctx, s, keyFile, func(text string) { p.say("Note: %s", text) })
 	if err != nil {
 		return err
 	}
@@ -326,7 +326,7 @@ be typed in). Logins stay as they are until user otp confirm.`,
 	f.register(c)
 	c.Flags().StringVar(&keyFile, "key-file", "", keyFlagHelp)
 	_ = c.MarkFlagFilename("key-file")
-	return p.command(c, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
+	return p.command(c, arg("LOGIN"), func(ctx context.Context, args []string) error {
 		return p.withKey(ctx, &f, keyFile, args[0], func(users *account.Directory, u account.User) error {
 			e, err := users.EnrolOTP(ctx, u.ID)
 			if err != nil {
@@ -362,7 +362,7 @@ each of them once; they cannot be shown again.`,
 	f.register(c)
 	c.Flags().StringVar(&keyFile, "key-file", "", keyFlagHelp)
 	_ = c.MarkFlagFilename("key-file")
-	return p.command(c, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
+	return p.command(c, arg("LOGIN"), func(ctx context.Context, args []string) error {
 		return p.withKey(ctx, &f, keyFile, args[0], func(users *account.Directory, u account.User) error {
 			code, err := p.askLine(ctx, "Code: ")
 			if err != nil {

@@ -39,7 +39,7 @@ func buildVersion() versionInfo {
 
 func (p *program) version() *cobra.Command {
 	c := &cobra.Command{Use: "version", Short: "Print version, commit and Go version"}
-	return p.command(c, cobra.NoArgs, func(context.Context, []string) error {
+	return p.command(c, noArgs, func(context.Context, []string) error {
 		v := buildVersion()
 		return p.print(v, func(w io.Writer) {
 			modified := ""
