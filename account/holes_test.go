@@ -134,6 +134,7 @@ func TestZitadelCVE202432868CodesAreCounted(t *testing.T) {
 // the whole of it, this is the clock on the wall.
 func TestOpenBaoCVE202554999SameTime(t *testing.T) {
 	d := directory(t, Memory(), newClock(), func(c *Config) { c.Argon2id = Argon2id{Memory: 19 << 10, Time: 2, Threads: 1} })
+	d.kdf = argon2id
 	create(t, d, login)
 	fastest := func(name string) time.Duration {
 		best := time.Hour

@@ -58,14 +58,12 @@ func (c *cutConn) around(query string, f func() error) error {
 	here := cut != nil && (!cut.commit && query == cut.stmt || cut.commit && query == "COMMIT" && slices.Contains(c.ran, cut.stmt))
 	if here && !cut.after {
 		c.c.armed.Store(nil)
-		_ = c.Close()
 		return driver.ErrBadConn
 	}
 	err := f()
 	if here && err == nil {
 		c.c.armed.Store(nil)
-		_ = c.Close()
-		return driver.ErrBadConn
+		err = driver.ErrBadConn
 	}
 	return err
 }
@@ -75,6 +73,9 @@ func (c *cutConn) ExecContext(ctx context.Context, query string, args []driver.N
 		res, err = c.Conn.(driver.ExecerContext).ExecContext(ctx, query, args)
 		return err
 	})
+	if err == driver.ErrBadConn {
+		_ = c.Close()
+	}
 	return res, err
 }
 
@@ -83,6 +84,12 @@ func (c *cutConn) QueryContext(ctx context.Context, query string, args []driver.
 		rows, err = c.Conn.(driver.QueryerContext).QueryContext(ctx, query, args)
 		return err
 	})
+	if err == driver.ErrBadConn {
+		if rows != nil {
+			_ = rows.Close() // or SQLite keeps its lock
+		}
+		_ = c.Close()
+	}
 	return rows, err
 }
 
