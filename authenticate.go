@@ -137,7 +137,7 @@ func (check basicAuth) Authenticate(r *http.Request) (User, error) {
 		!utf8.ValidString(login) || strings.ContainsFunc(login, unicode.IsControl) {
 		return User{}, ErrBadCredentials
 	}
-	otp := strings.TrimSpace(r.Header.Get(otpHeader))
+	otp := strings.Trim(r.Header.Get(otpHeader), " \t")
 	if otp == "null" {
 		otp = ""
 	}
