@@ -37,7 +37,7 @@ type clock struct {
 }
 
 func newClock() *clock {
-	return &clock{now: time.Date(2011, 9, 6, 17, 26, 27, 123456789, time.FixedZone("", 7200))}
+	return &clock{now: time.Date(2011, 9, 6, 17, 26, 27, 246813579, time.FixedZone("", 7200))}
 }
 
 func (c *clock) Now() time.Time {
