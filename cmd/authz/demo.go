@@ -107,6 +107,7 @@ func (p *program) runDemo(ctx context.Context, f *demoFlags) error {
 	warnExposed(log, ln, false)
 	return serveUntil(ctx, ln, handler, nil, log, func() {
 		cred.BaseURL = baseURL("http", f.addr, ln)
+		log.Info("serving", "base_url", cred.BaseURL, "store", t.name())
 		if err := p.print(cred, func(w io.Writer) { cred.text(w, t, keyPath(t, f.keyFile)) }); err != nil {
 			log.Warn(err.Error())
 		}
@@ -319,15 +320,15 @@ func (p *program) demoCode() *cobra.Command {
 		if err != nil || len(seed) == 0 {
 			return usagef("stdin holds no base32 secret")
 		}
-		code := totp(seed, time.Now())
+		code := totpCode(seed, time.Now())
 		return p.print(struct {
 			Code string `json:"code"`
 		}{code}, func(w io.Writer) { fmt.Fprintln(w, code) })
 	})
 }
 
-// totp is the code of a seed at a time (RFC 6238).
-func totp(seed []byte, now time.Time) string {
+// totpCode is the code of a seed at a time (RFC 6238).
+func totpCode(seed []byte, now time.Time) string {
 	mac := hmac.New(sha1.New, seed)
 	_ = binary.Write(mac, binary.BigEndian, now.Unix()/30)
 	sum := mac.Sum(nil)

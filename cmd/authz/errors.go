@@ -128,6 +128,8 @@ func plain(err error) string {
 		return "interrupted"
 	case errors.Is(err, account.ErrNoOTP):
 		return "no one-time passwords wait to be confirmed: begin with authz user otp enrol"
+	case strings.Contains(err.Error(), "no key in Config opens"):
+		return "the key file is not the one that sealed this user's seed: give the right one with --key-file"
 	case errors.Is(err, account.ErrBadCode):
 		return "the code is wrong or too old: nothing was changed, try again with the next one"
 	}
