@@ -503,6 +503,9 @@ func (s *planted) Delete(ctx context.Context, owner string, id int64) error {
 	if err := s.begin(ctx); err != nil {
 		return err
 	}
+	if s.f == deleteTwice {
+		s.pause()
+	}
 	i := s.byID(owner, id, deleteAnyOwner)
 	if i < 0 {
 		if s.f == deleteTwice {

@@ -165,7 +165,7 @@ func listWalk(t tb, s []store.Store) {
 			}
 			return
 		}
-		for i := 0; !walked.Load(); i++ {
+		for i := 0; i < 1000 && !walked.Load(); i++ {
 			rec, created, err := s[g].GetOrCreate(t.Context(), candidate("mona", "app", fmt.Sprint("passing ", i%30), fmt.Sprintf("passing %d of %d", i, g)))
 			if err != nil {
 				t.Errorf("GetOrCreate during a walk = error %v", err)
