@@ -3,6 +3,7 @@ package account
 import (
 	"errors"
 	"fmt"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -181,6 +182,37 @@ func TestConfig(t *testing.T) {
 	if d.cfg.MaxFailures != 10 || d.cfg.LockFor != 15*time.Minute || d.cfg.MinPassword != 8 || d.cfg.OTPReuse != 0 ||
 		d.cfg.MaxHashes < 1 || d.cfg.MaxHashes > 4 {
 		t.Errorf("defaults: got %+v", d.cfg)
+	}
+}
+
+// The package links no driver, and prints no key.
+func TestLinksNoDriver(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", ".").Output()
+	if err != nil {
+		t.Skip("no go command: ", err)
+	}
+	for _, dep := range strings.Fields(string(out)) {
+		for _, bad := range []string{"modernc.org/", "github.com/lib/pq", "github.com/seed-926035fd/authz/store/"} {
+			if strings.HasPrefix(dep, bad) {
+				t.Errorf("depends on %s", dep)
+			}
+		}
+	}
+}
+
+func TestKeysAreNotPrinted(t *testing.T) {
+	cfg := Config{Key: testKey('k'), OldKeys: []authz.Secret{testKey('o')}}
+	d, err := New(Memory(), cfg)
+	must(t, err)
+	for _, v := range []any{cfg, d, *d.keys, d.keys, d.b} {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x"} {
+			s := fmt.Sprintf(verb, v)
+			for _, bad := range []string{"kkkk", "oooo", "6b6b6b6b", "6f6f6f6f", "107 107 107", "0x6b, 0x6b"} {
+				if strings.Contains(s, bad) {
+					t.Errorf("%s of %T holds a key", verb, v)
+				}
+			}
+		}
 	}
 }
 

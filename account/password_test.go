@@ -178,17 +178,21 @@ func TestWaitForSlotEndsWithContext(t *testing.T) {
 }
 
 func BenchmarkLogin(b *testing.B) {
-	d, err := New(Memory(), Config{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	if _, err := d.Create(b.Context(), NewUser{Login: login, Password: authz.NewSecret(password)}); err != nil {
-		b.Fatal(err)
-	}
-	b.ReportAllocs()
-	for b.Loop() {
-		if err := auth(d, login, password, noCode); err != nil {
-			b.Fatal(err)
-		}
+	for _, driver := range []string{"memory", "sqlite", "postgres"} {
+		b.Run(driver, func(b *testing.B) {
+			backend := Memory()
+			if driver != "memory" {
+				backend = openSQL(b, driver, newDatabase(b, driver))
+			}
+			d, err := New(backend, Config{})
+			must(b, err)
+			must(b, d.Migrate(b.Context()))
+			_, err = d.Create(b.Context(), NewUser{Login: login, Password: authz.NewSecret(password)})
+			must(b, err)
+			b.ReportAllocs()
+			for b.Loop() {
+				must(b, auth(d, login, password, noCode))
+			}
+		})
 	}
 }

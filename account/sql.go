@@ -35,10 +35,10 @@ func SQLite(db *sql.DB) Backend {
 
 // Postgres returns a Backend in a PostgreSQL database, through lib/pq or the
 // stdlib adapter of pgx. It borrows db and never closes it; the database may be
-// the one that the authorizations are in. Every statement runs in a transaction
-// of its own choice, so that neither database/sql nor a pooler between repeats
-// or mixes up statements. How long a server that hangs can hold a connection is
-// up to db: lib/pq honours no context then, unless its dialer sets deadlines;
+// the one that the authorizations are in. All logins and changes run inside
+// transactions, so that database/sql repeats nothing by itself, and a pooler in
+// transaction mode can stand between. How long a server that hangs can hold a connection is
+// up to db: lib/pq honours no context then, unless its dialer sets deadlines.
 // Authenticate returns in time nevertheless.
 func Postgres(db *sql.DB) Backend {
 	return &sqlBackend{

@@ -94,7 +94,7 @@ func eachSQL(t *testing.T, f func(t *testing.T, h house)) {
 	}
 }
 
-func newDatabase(t *testing.T, driver string) string {
+func newDatabase(t testing.TB, driver string) string {
 	if driver == "postgres" {
 		return pgtest.DSN(t)
 	}
@@ -102,7 +102,7 @@ func newDatabase(t *testing.T, driver string) string {
 	return "file:" + filepath.Join(t.TempDir(), "a.db") + "?_pragma=journal_mode(WAL)"
 }
 
-func openDB(t *testing.T, driver, dsn string) *sql.DB {
+func openDB(t testing.TB, driver, dsn string) *sql.DB {
 	t.Helper()
 	db, err := sql.Open(driver, dsn)
 	if err != nil {
@@ -113,7 +113,7 @@ func openDB(t *testing.T, driver, dsn string) *sql.DB {
 	return db
 }
 
-func openSQL(t *testing.T, driver, dsn string) Backend {
+func openSQL(t testing.TB, driver, dsn string) Backend {
 	t.Helper()
 	if driver == "postgres" {
 		return Postgres(openDB(t, driver, dsn))
@@ -205,7 +205,7 @@ func auth(d *Directory, login, password string, otp authz.Secret) error {
 
 var noCode authz.Secret
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
