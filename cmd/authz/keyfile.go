@@ -160,6 +160,11 @@ func syncFolder(dir string) {
 	}
 }
 
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
 // openToOthers reports whether other users can read the file.
 func openToOthers(path string) bool {
 	info, err := os.Stat(path)

@@ -237,6 +237,14 @@ func (r response) want(t *testing.T, status int) response {
 	return r
 }
 
+type wireApp struct {
+	ClientID     string           `json:"client_id"`
+	ClientSecret string           `json:"client_secret"`
+	Name         string           `json:"name"`
+	URL          string           `json:"url"`
+	Secrets      []map[string]any `json:"secrets"`
+}
+
 type wireAuthorization struct {
 	ID    int64  `json:"id"`
 	URL   string `json:"url"`

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/url"
 	"os"
 	"strings"
@@ -135,10 +134,8 @@ func (p *program) open(ctx context.Context, f *storeFlags, create bool) (*stores
 	if t.kind == kindMemory {
 		return nil, usagef("the store memory: ends with each command: give --store sqlite:PATH or a postgres:// URL")
 	}
-	if t.kind == kindSQLite && !create {
-		if _, err := os.Stat(t.at); errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("there is no database %s: give its path with --store, or make it with authz migrate --store %s", t.at, t.name())
-		}
+	if t.kind == kindSQLite && !create && !exists(t.at) {
+		return nil, fmt.Errorf("there is no database %s: give its path with --store, or make it with authz migrate --store %s", t.at, t.name())
 	}
 	return openStore(ctx, t)
 }

@@ -287,7 +287,7 @@ turns it on with a first code, remove turns it off.`)
 }
 
 // withKey opens the store of a command that seals or opens seeds.
-func (p *program) withKey(ctx context.Context, f *storeFlags, keyFile, login string, do func(users *account.Directory, u account.User) error) error {
+func (p *program) withKey(ctx context.Context, f *storeFlags, keyFile string, create bool, login string, do func(users *account.Directory, u account.User) error) error {
 	s, err := p.open(ctx, f, false)
 	if err != nil {
 		return err
@@ -300,6 +300,9 @@ func (p *program) withKey(ctx context.Context, f *storeFlags, keyFile, login str
 	u, err := byLogin(ctx, users, login) // before a key file is made
 	if err != nil {
 		return err
+	}
+	if path := keyPath(s.target, keyFile); !create && !exists(path) {
+		return fmt.Errorf("the key file %s does not exist: begin with authz user otp enrol, or give the --key-file that it used", path)
 	}
 	key, err := keyOf(ctx, s, keyFile, func(text string) { p.say("Note: %s", text) })
 	if err != nil {
@@ -327,7 +330,7 @@ be typed in). Logins stay as they are until user otp confirm.`,
 	c.Flags().StringVar(&keyFile, "key-file", "", keyFlagHelp)
 	_ = c.MarkFlagFilename("key-file")
 	return p.command(c, arg("LOGIN"), func(ctx context.Context, args []string) error {
-		return p.withKey(ctx, &f, keyFile, args[0], func(users *account.Directory, u account.User) error {
+		return p.withKey(ctx, &f, keyFile, true, args[0], func(users *account.Directory, u account.User) error {
 			e, err := users.EnrolOTP(ctx, u.ID)
 			if err != nil {
 				return err
@@ -363,7 +366,7 @@ each of them once; they cannot be shown again.`,
 	c.Flags().StringVar(&keyFile, "key-file", "", keyFlagHelp)
 	_ = c.MarkFlagFilename("key-file")
 	return p.command(c, arg("LOGIN"), func(ctx context.Context, args []string) error {
-		return p.withKey(ctx, &f, keyFile, args[0], func(users *account.Directory, u account.User) error {
+		return p.withKey(ctx, &f, keyFile, false, args[0], func(users *account.Directory, u account.User) error {
 			code, err := p.askLine(ctx, "Code: ")
 			if err != nil {
 				return err
