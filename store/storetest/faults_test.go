@@ -329,12 +329,17 @@ func (s *planted) same(a, b store.Key) bool {
 	return a == b
 }
 
-func (s *planted) find(match func(store.Authorization) bool) int {
-	return slices.IndexFunc(s.recs, match)
+func (s *planted) find(match func(*store.Authorization) bool) int {
+	for i := range s.recs {
+		if match(&s.recs[i]) {
+			return i
+		}
+	}
+	return -1
 }
 
 func (s *planted) byID(owner string, id int64, anyOwner fault) int {
-	return s.find(func(a store.Authorization) bool { return a.ID == id && (a.Owner == owner || s.f == anyOwner) })
+	return s.find(func(a *store.Authorization) bool { return a.ID == id && (a.Owner == owner || s.f == anyOwner) })
 }
 
 func (s *planted) hidden(a store.Authorization) bool {
@@ -347,7 +352,7 @@ func (s *planted) GetOrCreate(ctx context.Context, c store.Authorization) (store
 		return store.Authorization{}, false, err
 	}
 	rec := s.in(c)
-	i := s.find(func(a store.Authorization) bool { return s.same(a.Key, rec.Key) && s.f != noUniqueKey })
+	i := s.find(func(a *store.Authorization) bool { return s.same(a.Key, rec.Key) && s.f != noUniqueKey })
 	if s.f == checkThenAct {
 		s.pause()
 	}
@@ -374,7 +379,7 @@ func (s *planted) GetOrCreate(ctx context.Context, c store.Authorization) (store
 		}
 		s.recs = slices.Delete(s.recs, i, i+1)
 	}
-	if s.find(func(a store.Authorization) bool { return a.TokenHash == rec.TokenHash }) >= 0 && s.f != noUniqueHash && s.f != noUniqueKey {
+	if s.find(func(a *store.Authorization) bool { return a.TokenHash == rec.TokenHash }) >= 0 && s.f != noUniqueHash && s.f != noUniqueKey {
 		return store.Authorization{}, false, s.failed(fmt.Errorf("token hash is taken"), rec.TokenHash, rec.Owner)
 	}
 	if s.f == idsReused {
@@ -407,7 +412,7 @@ func (s *planted) GetByTokenHash(ctx context.Context, hash store.Hash) (store.Au
 	if err := s.begin(ctx); err != nil {
 		return store.Authorization{}, err
 	}
-	i := s.find(func(a store.Authorization) bool {
+	i := s.find(func(a *store.Authorization) bool {
 		return a.TokenHash == hash || s.f == staleHash && s.hashes[hash] == a.ID
 	})
 	if i < 0 || s.hidden(s.recs[i]) {
@@ -421,7 +426,7 @@ func (s *planted) List(ctx context.Context, q store.Query) ([]store.Authorizatio
 	if err := s.begin(ctx); err != nil {
 		return nil, err
 	}
-	if s.f == listAfterRecord && s.find(func(a store.Authorization) bool { return a.ID == q.After }) < 0 {
+	if s.f == listAfterRecord && s.find(func(a *store.Authorization) bool { return a.ID == q.After }) < 0 {
 		q.After = 0
 	}
 	var page []store.Authorization
