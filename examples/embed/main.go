@@ -1,0 +1,82 @@
+// Command embed is a whole web app, in one file, whose users have API tokens.
+// It keeps everything in memory: take store/sqlite or store/postgres instead.
+package main
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/seed-926035fd/authz"
+	"github.com/seed-926035fd/authz/store/memory"
+)
+
+func main() {
+	l, err := net.Listen("tcp", "127.0.0.1:8080")
+	if err == nil {
+		err = serve(l, os.Stdout)
+	}
+	log.Fatal(err)
+}
+
+// serve serves the app until the listener is closed.
+func serve(l net.Listener, out io.Writer) error {
+	manager, err := authz.New(memory.New(), authz.Config{Scopes: []string{"repo", "user"}})
+	if err != nil {
+		return err
+	}
+	app, secret, err := manager.RegisterApp(context.Background(), authz.NewApp{Name: "command line tool"})
+	if err != nil {
+		return err
+	}
+	api, err := authz.NewHandler(manager, authz.HandlerConfig{Authenticator: authz.BasicAuth(login)})
+	if err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/authorizations", api)
+	mux.Handle("/authorizations/", api)
+	mux.Handle("GET /user", protect(manager, "user", func(w http.ResponseWriter, _ *http.Request, a authz.Authorization) {
+		fmt.Fprintf(w, "user %s\n", a.Owner)
+	}))
+	fmt.Fprintf(out, "curl -u mona:octocat -X PUT -d '{\"client_secret\":%q,\"scopes\":[\"user\"]}' http://%s/authorizations/clients/%s\n", secret.Reveal(), l.Addr(), app.ClientID)
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute}
+	return server.Serve(l)
+}
+
+// login is where your users are: here there is one. Yours keeps hashes of
+// passwords, and takes as long for an unknown login as for a wrong password.
+func login(_ context.Context, c authz.Credentials) (authz.User, error) {
+	known := subtle.ConstantTimeCompare([]byte(c.Login), []byte("mona")) == 1
+	if right := c.Password.Equal(authz.NewSecret("octocat")); !known || !right {
+		return authz.User{}, authz.ErrBadCredentials
+	}
+	return authz.User{ID: "1", Login: "mona"}, nil
+}
+
+// protect lets requests through that have a token with this scope.
+func protect(m *authz.Manager, scope string, next func(http.ResponseWriter, *http.Request, authz.Authorization)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		a, err := m.Verify(r.Context(), token)
+		switch {
+		case errors.Is(err, authz.ErrInvalidToken):
+			http.Error(w, "Bad credentials", http.StatusUnauthorized)
+		case err != nil: // the store is away: this says nothing about the token
+			http.Error(w, "Service unavailable", http.StatusServiceUnavailable)
+		case !slices.Contains(a.Scopes, scope):
+			http.Error(w, "The token needs the scope "+scope, http.StatusForbidden)
+		default:
+			next(w, r, a)
+		}
+	})
+}

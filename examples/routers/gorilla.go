@@ -1,0 +1,34 @@
+package routers
+
+import (
+	"net/http"
+
+	"github.com/gorilla/mux"
+)
+
+// newGorilla is a router that leaves paths alone. Without UseEncodedPath it
+// takes a fingerprint ..%2F for a step up and redirects; without SkipClean it
+// redirects unclean paths, which the API answers with a JSON 404.
+func newGorilla() *mux.Router { return mux.NewRouter().UseEncodedPath().SkipClean(true) }
+
+// GorillaRoot serves the API at the root, beside other routes.
+func GorillaRoot(api http.Handler) http.Handler {
+	r := newGorilla()
+	r.Handle("/authorizations", api)
+	r.PathPrefix("/authorizations/").Handler(api)
+	return r
+}
+
+// GorillaPrefix serves the API below a prefix that it knows.
+func GorillaPrefix(api http.Handler) http.Handler {
+	r := newGorilla()
+	r.PathPrefix(Prefix + "/").Handler(api)
+	return r
+}
+
+// GorillaStripped serves the API below a prefix that it does not know.
+func GorillaStripped(api http.Handler) http.Handler {
+	r := newGorilla()
+	r.PathPrefix(Prefix + "/").Handler(http.StripPrefix(Prefix, api))
+	return r
+}
