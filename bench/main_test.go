@@ -1,0 +1,162 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seed-926035fd/authz/internal/pgtest"
+)
+
+// The whole program, so small that it takes a moment. What it measures here
+// means nothing; that it measures everything does.
+func TestRun(t *testing.T) {
+	for _, backend := range []string{"memory", "sqlite", "postgres"} {
+		t.Run(backend, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "report.md")
+			args := []string{"-passes", "2", "-pass", "10ms", "-rows", "50", "-backends", backend, "-o", file}
+			if backend == "postgres" {
+				args = append(args, "-dsn", pgtest.DSN(t))
+			}
+			var stdout, stderr bytes.Buffer
+			if code := run(t.Context(), args, &stdout, &stderr); code != 0 {
+				t.Fatalf("exit code %d; stderr:\n%s\nstdout:\n%s", code, &stderr, &stdout)
+			}
+			text := stdout.String()
+			if written, err := os.ReadFile(file); err != nil || string(written) != text {
+				t.Errorf("the file of -o holds something else than stdout (%v)", err)
+			}
+			if !strings.Contains(stderr.String(), backend+"/create/32, pass 2/2") {
+				t.Errorf("no progress on stderr:\n%s", &stderr)
+			}
+			rate := `[\d.]+( [kM])?`
+			subjects := map[string]string{
+				byStore:   rate + ` \| (\*\*)?\d+\.\d\d(\*\*)? \| \d+\.\d\d … \d+\.\d\d \| 0.85`,
+				byManager: rate + ` \| (\*\*)?\d+\.\d\d(\*\*)? \| \d+\.\d\d … \d+\.\d\d \| 0.85`,
+				byRaw:     rate + ` \| 1 \|  \| `,
+			}
+			if backend == "memory" {
+				delete(subjects, byRaw)
+				subjects[byStore], subjects[byManager] = rate+` \|  \|  \| `, rate+` \|  \|  \| `
+			}
+			want := 0
+			for _, operation := range []string{
+				"get-or-create, existing | 1", "the same, context.Background() | 1", "get-or-create, existing | 32",
+				"verify, not cached | 1", "verify, not cached | 32", "get-or-create, new | 1", "get-or-create, new | 32",
+			} {
+				for subject, figures := range subjects {
+					want++
+					pattern := `(?m)^\| ` + regexp.QuoteMeta(operation+" | "+subject+" | ") + figures + ` \| ` + rate + ` \| \d+ \|$`
+					if n := len(regexp.MustCompile(pattern).FindAllString(text, -1)); n != 1 {
+						t.Errorf("%d rows for %q by %q, want 1", n, operation, subject)
+					}
+				}
+			}
+			if got := strings.Count(text, "\n| ") - 1; got != want { // the head is not one
+				t.Errorf("%d rows, want %d", got, want)
+			}
+			if t.Failed() {
+				t.Log(text)
+			}
+		})
+	}
+}
+
+func TestRunInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var stdout, stderr bytes.Buffer
+	interrupt := writerFunc(func(p []byte) (int, error) {
+		if strings.Contains(string(p), "memory/existing/32, pass 2") {
+			cancel()
+		}
+		return stderr.Write(p)
+	})
+	code := run(ctx, []string{"-passes", "1000", "-pass", "5ms", "-rows", "10", "-backends", "memory,sqlite", "-run", "existing/32"}, &stdout, interrupt)
+	if code != 130 {
+		t.Errorf("exit code %d, want 130; stderr:\n%s", code, &stderr)
+	}
+	for _, want := range []string{"Interrupted", "| get-or-create, existing | 32 | store | "} {
+		if !strings.Contains(stdout.String(), want) {
+			t.Errorf("the report lacks %q:\n%s", want, &stdout)
+		}
+	}
+	if strings.Contains(stdout.String(), "sqlite") {
+		t.Errorf("went on after the interrupt:\n%s", &stdout)
+	}
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+func TestRunBadArguments(t *testing.T) {
+	for _, args := range [][]string{
+		{"-passes", "0"}, {"-pass", "-1s"}, {"-rows", "0"}, {"-backends", "oracle"}, {"-run", "("}, {"-nosuch"}, {"left over"},
+	} {
+		var stdout, stderr bytes.Buffer
+		if code := run(t.Context(), args, &stdout, &stderr); code != 2 || stderr.Len() == 0 || stdout.Len() != 0 {
+			t.Errorf("%q: exit code %d, stdout %q, stderr %q", args, code, &stdout, &stderr)
+		}
+	}
+}
+
+func TestFailedBackendIsReported(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	code := run(t.Context(), []string{"-pass", "1ms", "-rows", "1", "-backends", "postgres,memory", "-run", "verify/1",
+		"-dsn", "host=nowhere password=hidden"}, &stdout, &stderr)
+	if code != 1 || !strings.Contains(stdout.String(), "Not measured: ") || !strings.Contains(stdout.String(), "| verify, not cached | 1 | Manager |") {
+		t.Errorf("exit code %d, report:\n%s", code, &stdout)
+	}
+	if strings.Contains(stdout.String()+stderr.String(), "hidden") {
+		t.Error("the password is in the output")
+	}
+}
+
+// An operation that fails ends its case, and the report says so.
+func TestMeasureFailure(t *testing.T) {
+	boom := errors.New("boom")
+	c := &benchCase{name: "verify", callers: 4, base: true, subjects: []subject{
+		{name: byRaw, op: func(context.Context, *worker) error { return nil }},
+		{name: byStore, op: func(context.Context, *worker) error { return boom }},
+	}}
+	res := measure(t.Context(), "x", c, plan{passes: 3, pass: time.Hour}, func(int) {})
+	if !errors.Is(res.err, boom) {
+		t.Fatalf("err = %v, want boom", res.err)
+	}
+	rep := &report{sections: []section{{backend: "sqlite", results: []*result{res}}}}
+	if text := rep.markdown(); !rep.failed() || !strings.Contains(text, "Failed: verify, not cached, 4 callers: store: boom") {
+		t.Errorf("report:\n%s", text)
+	}
+}
+
+func TestRatiosArePassByPass(t *testing.T) {
+	res := &result{base: true, rows: []*resultRow{
+		{rates: []float64{100, 200, 400}},
+		{rates: []float64{90, 160, 400}},
+	}}
+	got := res.ratios(res.rows[1])
+	if got[0] != 0.9 || got[1] != 0.8 || got[2] != 1 || median(got) != 0.9 {
+		t.Errorf("ratios %v, median %v", got, median(got))
+	}
+	if m := median([]float64{4, 1, 2, 3}); m != 2.5 {
+		t.Errorf("median of four = %v, want 2.5", m)
+	}
+}
+
+func TestShort(t *testing.T) {
+	for v, want := range map[float64]string{
+		0: "0", 0.712: "0.71", 9.876: "9.88", 98.76: "98.8", 987.6: "988", 999.6: "1.00 k", 1234: "1.23 k",
+		12_345: "12.3 k", 123_456: "123 k", 999_600: "1.00 M", 4_560_000: "4.56 M",
+	} {
+		if got := short(v); got != want {
+			t.Errorf("short(%v) = %q, want %q", v, got, want)
+		}
+	}
+}
