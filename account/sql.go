@@ -27,7 +27,7 @@ func SQLite(db *sql.DB) Backend {
 		set: migrate.Set{
 			Part:       "account",
 			Migrations: migrate.Load(migrations, "migrations/sqlite"),
-			Begin:      []string{"BEGIN IMMEDIATE"},
+			Begin:      migrate.SQLite,
 		},
 		missing: sqliteMissing,
 	}
@@ -48,8 +48,7 @@ func Postgres(db *sql.DB) Backend {
 		set: migrate.Set{
 			Part:       "account",
 			Migrations: migrate.Load(migrations, "migrations/postgres"),
-			// The lock of store/postgres: both create the table of versions.
-			Begin: []string{"BEGIN", "SELECT pg_advisory_xact_lock(8102264130119521)"},
+			Begin:      migrate.Postgres,
 		},
 		missing: func(err error) bool { return sqlState(err) == "42P01" },
 	}

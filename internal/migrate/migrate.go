@@ -33,9 +33,16 @@ type Set struct {
 	// Migrations in order, from version 1, without gaps.
 	Migrations []Migration
 	// Begin opens a transaction that excludes every other migration of any
-	// process, possibly in several statements, such as "BEGIN IMMEDIATE".
+	// part and any process: SQLite or Postgres of this package.
 	Begin []string
 }
+
+// The ways to begin. All parts share them, since all share the version table.
+var (
+	SQLite = []string{"BEGIN IMMEDIATE"}
+	// The number is arbitrary, and the same in all versions of this module.
+	Postgres = []string{"BEGIN", "SELECT pg_advisory_xact_lock(8102264130119521)"}
+)
 
 // Load reads the migrations from dir of fsys. It panics on a file that does not
 // fit, since the files are embedded in the program.

@@ -70,8 +70,7 @@ func newStore(db *sql.DB, prepared bool) *Store {
 		Schema: migrate.Set{
 			Part:       "store",
 			Migrations: migrate.Load(migrations, "migrations"),
-			// An arbitrary number, the same in all versions of this module.
-			Begin: []string{"BEGIN", "SELECT pg_advisory_xact_lock(8102264130119521)"},
+			Begin:      migrate.Postgres,
 		},
 		// Under a stricter default, statements here would fail that are right
 		// as they are.

@@ -49,7 +49,7 @@ func New(db *sql.DB) *Store {
 		Schema: migrate.Set{
 			Part:       "store",
 			Migrations: migrate.Load(migrations, "migrations"),
-			Begin:      []string{"BEGIN IMMEDIATE"},
+			Begin:      migrate.SQLite,
 		},
 		Begin:    "BEGIN IMMEDIATE",
 		Prepared: true,
