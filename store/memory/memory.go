@@ -67,7 +67,7 @@ func (s *Store) GetOrCreate(ctx context.Context, candidate store.Authorization) 
 	s.mu.RLock()
 	old := s.byKey[rec.Key]
 	s.mu.RUnlock()
-	if old == nil || old.Expired(rec.CreatedAt) {
+	if !inTheWay(old, &rec) {
 		var err error
 		if old, err = s.create(&rec); err != nil {
 			return store.Authorization{}, false, err
@@ -76,13 +76,20 @@ func (s *Store) GetOrCreate(ctx context.Context, candidate store.Authorization) 
 	return clone(old), old.TokenHash == rec.TokenHash, nil
 }
 
+// inTheWay reports whether old is there and counts as the record with the
+// candidate's Key. It does if it is the candidate itself, however short its
+// life: the repeat of a call stores nothing new.
+func inTheWay(old, candidate *store.Authorization) bool {
+	return old != nil && (!old.Expired(candidate.CreatedAt) || old.TokenHash == candidate.TokenHash)
+}
+
 // create stores rec unless a live record has its Key by now, and returns the
 // one that is stored.
 func (s *Store) create(rec *store.Authorization) (*store.Authorization, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old := s.byKey[rec.Key]
-	if old != nil && !old.Expired(rec.CreatedAt) {
+	if inTheWay(old, rec) {
 		return old, nil
 	}
 	if other := s.byHash[rec.TokenHash]; other != nil && other != old {

@@ -116,8 +116,9 @@ const (
 	plainInsert        fault = "plain insert: an error when the key is taken"
 	checkThenAct       fault = "GetOrCreate looks and stores in two steps"
 	expiredLives       fault = "an expired record is returned as existing"
-	expiredEarly       fault = "a record expires one instant late"
+	expiredLate        fault = "a record expires one instant late"
 	expiredStays       fault = "an expired record keeps its ID when it is replaced"
+	replacesItself     fault = "the repeat of a GetOrCreate that stored a dead record replaces it"
 	expiredHidden      fault = "expired records are hidden from Get and List, by the clock"
 	noUniqueHash       fault = "token hashes are not unique"
 	getAnyOwner        fault = "Get does not check the owner"
@@ -175,7 +176,7 @@ const (
 
 var faults = []fault{
 	noUniqueKey, foldedKeys, trimmedKeys, gluedKeys, alwaysCreated, neverCreated, insertedIsCreated, overwrites, plainInsert, checkThenAct,
-	expiredLives, expiredEarly, expiredStays, expiredHidden, noUniqueHash, getAnyOwner, replaceAnyOwner, deleteAnyOwner, deleteTwice,
+	expiredLives, expiredLate, expiredStays, replacesItself, expiredHidden, noUniqueHash, getAnyOwner, replaceAnyOwner, deleteAnyOwner, deleteTwice,
 	listAnyOwner, emptyClientIsNone, listDescending, listByKey, listInclusive, listNoLimit, listAfterRecord, idsReused, appIDsReused,
 	millisecond, localZone, epochIsNever, zeroIsEpoch, noCompare, splitSwap, sameRevision, repeatConflicts, oldIsRepeat, changesImmutable,
 	partialReplace, staleHash, fingerprintClash, untypedConflict, sharesIn, sharesOut, unwrapped, contextIgnored, contextStalls,
@@ -357,7 +358,7 @@ func (s *planted) GetOrCreate(ctx context.Context, c store.Authorization) (store
 		s.pause()
 	}
 	moment := rec.CreatedAt
-	if s.f == expiredEarly {
+	if s.f == expiredLate {
 		moment = moment.Add(-time.Microsecond)
 	}
 	kept := int64(0)
@@ -366,7 +367,7 @@ func (s *planted) GetOrCreate(ctx context.Context, c store.Authorization) (store
 	}
 	if i >= 0 && i < len(s.recs) {
 		old := s.recs[i]
-		if !old.Expired(moment) || s.f == expiredLives {
+		if !old.Expired(moment) || s.f == expiredLives || old.TokenHash == rec.TokenHash && s.f != replacesItself {
 			if s.f == overwrites {
 				s.recs[i].Note = rec.Note
 				old = s.recs[i]
