@@ -313,6 +313,45 @@ func TestRotateRace(t *testing.T) {
 	}
 }
 
+// A rotation that meets a change looks again, with the same token.
+func TestRotateMeetsAChange(t *testing.T) {
+	ctx := context.Background()
+	for name, change := range map[string]func(m *authz.Manager, id int64) error{
+		"rotated": func(m *authz.Manager, _ int64) error {
+			_, err := m.GetOrCreate(ctx, request(onExisting(authz.OnExistingRotate)))
+			return err
+		},
+		"deleted": func(m *authz.Manager, id int64) error { return m.Delete(ctx, owner, id) },
+	} {
+		s := &meddledStore{Store: memory.New()}
+		m, _ := newManager(t, s, authz.Config{})
+		first := mustGet(t, m, request())
+		var err error
+		s.before = func() { err = change(m, first.Authorization.ID) }
+		res := mustGet(t, m, request(onExisting(authz.OnExistingRotate)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res.Created != (name == "deleted") || !alive(t, m, res.Token) || alive(t, m, first.Token) || count(t, s, owner) != 1 {
+			t.Errorf("%s: Created %v, want one row with a living new token", name, res.Created)
+		}
+	}
+}
+
+// meddledStore calls before, once, before a Replace.
+type meddledStore struct {
+	store.Store
+	before func()
+}
+
+func (s *meddledStore) Replace(ctx context.Context, rec store.Authorization) (store.Authorization, error) {
+	if before := s.before; before != nil {
+		s.before = nil
+		before()
+	}
+	return s.Store.Replace(ctx, rec)
+}
+
 func TestOnExistingError(t *testing.T) {
 	m, _ := newManager(t, memory.New(), authz.Config{})
 	req := request(onExisting(authz.OnExistingError))
@@ -397,6 +436,20 @@ func TestMaxPerUserAndApp(t *testing.T) {
 	get(request(fingerprint("f")))
 	get(request(fingerprint("g")))
 	check(false, false, false, false, false, false, true, true, true)
+}
+
+// Expired authorizations do not push out a living one that is older.
+func TestMaxPerUserAndAppCountsTheLiving(t *testing.T) {
+	m, c := newManager(t, memory.New(), authz.Config{MaxPerUserAndApp: 2, Lifetime: time.Hour})
+	mustGet(t, m, request(fingerprint("old")))
+	mustGet(t, m, request(fingerprint("expired")))
+	c.Add(30 * time.Minute)
+	old := mustGet(t, m, request(fingerprint("old"), onExisting(authz.OnExistingRotate)))
+	c.Add(45 * time.Minute)
+	fresh := mustGet(t, m, request(fingerprint("new")))
+	if !alive(t, m, old.Token) || !alive(t, m, fresh.Token) {
+		t.Error("want both living ones to stay")
+	}
 }
 
 // MaxPerUserAndApp holds for users with more rows than one page of the store.

@@ -1226,3 +1226,36 @@ func TestCVE_2026_20779_TheCodeReachesTheAuthenticatorOnce(t *testing.T) {
 		}
 	}
 }
+
+// HTTP/2 has its own deadlines and no Connection header.
+func TestHTTP2(t *testing.T) {
+	m, _ := newManager(t, memory.New(), authz.Config{})
+	ts := httptest.NewUnstartedServer(newHandler(t, m, func(c *authz.HandlerConfig) { c.BodyTimeout = 100 * time.Millisecond }))
+	ts.EnableHTTP2 = true
+	ts.StartTLS()
+	t.Cleanup(ts.Close)
+	s := &server{Server: ts}
+	for _, status := range []int{201, 200} {
+		a := s.put(t, path+"/a%2Fb", minimalBody)
+		checkCommon(t, "HTTP/2", a)
+		if a.status != status || a.header.Get("Location") != ts.URL+"/authorizations/1" || a.decode(t)["fingerprint"] != "a/b" {
+			t.Errorf("%d Location %q %s, want %d", a.status, a.header.Get("Location"), a.body, status)
+		}
+	}
+	slow, end := io.Pipe()
+	defer end.Close()
+	req, err := http.NewRequest(http.MethodPut, ts.URL+path, slow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", basic("mona", password))
+	if a := s.do(t, req); a.status != 408 {
+		t.Errorf("slow body: %d %s, want 408", a.status, a.body)
+	}
+	if a := s.put(t, path, minimalBody+strings.Repeat(" ", 64<<10)); a.status != 413 {
+		t.Errorf("large body: %d, want 413", a.status)
+	}
+	if a := s.put(t, path, minimalBody); a.status != 201 {
+		t.Errorf("afterwards: %d %s, want 201", a.status, a.body)
+	}
+}
