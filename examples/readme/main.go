@@ -1,0 +1,56 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/seed-926035fd/authz"
+	"github.com/seed-926035fd/authz/store/sqlite"
+)
+
+func main() {
+	ctx := context.Background()
+	db, err := sqlite.Open(ctx, "authz.db") // created and migrated
+	check(err)
+	tokens, err := authz.New(db, authz.Config{TokenPrefix: "acme"})
+	check(err)
+	app, secret, err := tokens.RegisterApp(ctx, authz.NewApp{Name: "acme command line"}) // once, in a real app
+	check(err)
+	fmt.Printf("client_id %s, client_secret %s\n", app.ClientID, secret.Reveal())
+
+	api, err := authz.NewHandler(tokens, authz.HandlerConfig{Authenticator: authz.BasicAuth(login)})
+	check(err)
+	http.Handle("/authorizations/", api)
+	http.HandleFunc("GET /hello", func(w http.ResponseWriter, r *http.Request) {
+		a, err := tokens.Verify(r.Context(), strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "))
+		switch {
+		case errors.Is(err, authz.ErrInvalidToken):
+			http.Error(w, "Bad credentials", http.StatusUnauthorized)
+		case err != nil: // the store is away, which says nothing about the token
+			http.Error(w, "Service unavailable", http.StatusServiceUnavailable)
+		default:
+			fmt.Fprintf(w, "hello, user %s with scopes %v\n", a.Owner, a.Scopes)
+		}
+	})
+	server := &http.Server{Addr: "127.0.0.1:8080", ReadHeaderTimeout: 5 * time.Second}
+	log.Fatal(server.ListenAndServe())
+}
+
+// login asks your users table; an unknown login must take as long as a wrong password.
+func login(_ context.Context, c authz.Credentials) (authz.User, error) {
+	if c.Login != "mona" || !c.Password.Equal(authz.NewSecret("octocat")) {
+		return authz.User{}, authz.ErrBadCredentials
+	}
+	return authz.User{ID: "1", Login: "mona"}, nil
+}
+
+func check(err error) {
+	if err != nil {
+		log.Fatal(err)
+	}
+}
