@@ -123,8 +123,17 @@ type handler struct {
 type endpoint func(w *response, r *http.Request, user User)
 
 func (h *handler) routes() {
-	h.asUser("/authorizations/clients/{client_id}", map[string]endpoint{http.MethodPut: h.getOrCreate})
-	h.asUser("/authorizations/clients/{client_id}/{fingerprint}", map[string]endpoint{http.MethodPut: h.getOrCreate})
+	getOrCreate := map[string]endpoint{http.MethodPut: h.getOrCreate}
+	h.asUser("/authorizations/clients/{client_id}", getOrCreate)
+	h.asUser("/authorizations/clients/{client_id}/{fingerprint}", getOrCreate)
+	// ServeMux takes the fingerprint %2F for a slash at the end of the path.
+	h.mux.HandleFunc(h.cfg.Prefix+"/authorizations/clients/{client_id}/{$}", func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.EscapedPath(), "/") {
+			h.serveUser(w.(*response), r, nil)
+			return
+		}
+		h.serveUser(w.(*response), r, getOrCreate)
+	})
 
 	// Clients test a one-time password with a request that leads nowhere:
 	// below /authorizations, authentication comes before routing.
@@ -216,9 +225,7 @@ func (h *handler) getOrCreate(w *response, r *http.Request, user User) {
 	if bodyClientID != nil && *bodyClientID != req.ClientID {
 		p.invalid("client_id", "must be the one in the path")
 	}
-	// The pattern decides: a router in front can have a path value of this name.
-	if strings.HasSuffix(r.Pattern, "/{fingerprint}") {
-		fingerprint := r.PathValue("fingerprint")
+	if fingerprint := pathFingerprint(r); fingerprint != "" {
 		if req.Fingerprint != "" && req.Fingerprint != fingerprint {
 			p.invalid("fingerprint", "must be the one in the path")
 		}
@@ -248,6 +255,18 @@ func (h *handler) getOrCreate(w *response, r *http.Request, user User) {
 		status = http.StatusCreated
 	}
 	w.json(status, newWireAuthorization(result.Authorization, result.App, result.Token, location))
+}
+
+// pathFingerprint is the fingerprint in the path, or "". The pattern says if
+// there is one: a router in front can have a path value of the same name.
+func pathFingerprint(r *http.Request) string {
+	switch {
+	case strings.HasSuffix(r.Pattern, "/{fingerprint}"):
+		return r.PathValue("fingerprint")
+	case strings.HasSuffix(r.Pattern, "/{$}"):
+		return "/"
+	}
+	return ""
 }
 
 // readBody reads a request's body within its bounds.

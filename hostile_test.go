@@ -203,6 +203,7 @@ func hostileRequests() []hostile {
 		{name: "two slashes", status: 404, want: "Not Found", target: "//authorizations/clients/" + clientID},
 		{name: "two slashes inside", status: 404, want: "Not Found", target: "/authorizations//clients/" + clientID},
 		{name: "slash behind", status: 404, want: "Not Found", target: path + "/"},
+		{name: "GET with a slash behind", status: 404, want: "Not Found", method: "GET", target: path + "/"},
 		{name: "one segment too many", status: 404, want: "Not Found", target: path + "/a/b"},
 		{name: "capital path", status: 404, want: "Not Found", target: "/Authorizations/clients/" + clientID},
 		{name: "escaped path", status: 404, want: "Not Found", target: "/authorizations%2Fclients%2F" + clientID},
