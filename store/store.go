@@ -16,8 +16,10 @@
 // memory that a caller can change: slices are copied on the way in and on the
 // way out.
 //
-// Strings are compared byte for byte: no case folding, no trimming, no Unicode
-// normalisation. The empty string is a value like any other.
+// Strings are valid UTF-8 without U+0000, those of a [Key] at most 255
+// characters long. They are compared byte for byte: no case folding, no
+// trimming, no Unicode normalisation. The empty string is a value like any
+// other.
 //
 // Times are kept to the microsecond and come back in UTC. The zero time means
 // "never" and must come back as the zero time. A Store must not read a clock:
@@ -27,13 +29,15 @@
 // the method's text says so, or any other error, which callers treat as
 // "storage is unavailable, the outcome is unknown". After such an error the
 // caller may repeat the call with the same arguments, and the repeat must
-// behave as if the failed call and the repeat were one. Errors must not hold
-// token hashes, secret hashes or parameters of statements.
+// behave as if the failed call and the repeat were one; only a repeat of Delete
+// or DeleteApp may return ErrNotFound. Errors must not hold token hashes, secret
+// hashes or parameters of statements.
 //
 // A nil error means that the change is as durable as the Store makes it: no
-// acknowledged change may be lost by a later crash of the process. Every call
-// must return soon after its context is done; a call that had begun to write
-// may still take effect then.
+// acknowledged change may be lost by a later crash of the process. A call whose
+// context is done before it begins changes nothing and returns an error that
+// wraps the context's. Every call must return soon after its context is done; a
+// call that had begun to write may still take effect then.
 //
 // [authz.Manager]: https://pkg.go.dev/github.com/seed-926035fd/authz#Manager
 package store
@@ -54,12 +58,14 @@ type Store interface {
 // Authorizations keeps authorization records.
 //
 // At any time there is at most one record for a [Key], and at most one for a
-// TokenHash.
+// TokenHash; a TokenHash that another record has is an error that is neither
+// ErrNotFound nor ErrConflict, for it cannot happen by chance.
 type Authorizations interface {
 	// GetOrCreate returns the record with the candidate's Key, storing the
 	// candidate first if there is none. A record that has expired at
-	// candidate.CreatedAt counts as none: it is removed and the candidate
-	// stored in one step, under a new ID.
+	// candidate.CreatedAt counts as none, unless it has the candidate's
+	// TokenHash: it is removed and the candidate stored in one step, under a
+	// new ID.
 	//
 	// However many callers race, in any number of processes, exactly one of
 	// them sees created == true and all see the same ID, until that record is
@@ -70,7 +76,8 @@ type Authorizations interface {
 	//
 	// An existing record is returned unchanged. The Store sets ID and
 	// Revision; what the candidate holds there is ignored. IDs are greater
-	// than zero, rise, and are never used again, deleted or not.
+	// than zero, rise from call to call (calls that overlap may get them in
+	// either order), and are never used again, deleted or not.
 	GetOrCreate(ctx context.Context, candidate Authorization) (rec Authorization, created bool, err error)
 
 	// Get returns the record with this ID if it belongs to owner, else
@@ -81,7 +88,8 @@ type Authorizations interface {
 	// ErrNotFound. Expired records are returned like others.
 	GetByTokenHash(ctx context.Context, hash Hash) (Authorization, error)
 
-	// List returns the records that match q, in rising order of ID. A record
+	// List returns the records that match q, in rising order of ID; a page
+	// shorter than q.Limit is the last. A record
 	// that exists during the whole of a walk through several pages appears in
 	// it exactly once, whatever is created or deleted meanwhile.
 	List(ctx context.Context, q Query) ([]Authorization, error)
