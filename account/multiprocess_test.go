@@ -24,7 +24,7 @@ const childEnv = "ACCOUNT_TEST_CHILD"
 func TestChild(t *testing.T) {
 	driver, rest, ok := strings.Cut(os.Getenv(childEnv), " ")
 	if !ok {
-		t.SkipNow()
+		return
 	}
 	us, dsn, _ := strings.Cut(rest, " ")
 	c := new(clock)
