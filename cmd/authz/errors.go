@@ -32,7 +32,8 @@ func exitCodes() *cobra.Command {
 		Long: `Exit codes:
 
   0  done; a server that was told to stop has stopped in order
-  1  failed: the store, the network, no such app or user, a name that is taken
+  1  failed: the store, the network, no such app or user, a name that is taken;
+     or stopped at once, by a second signal
   2  not understood: an unknown command or flag, or a value that cannot be
   3  refused, and nothing was changed: the database belongs to another version
      of this program, the key file is missing, or the answer was no

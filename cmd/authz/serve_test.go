@@ -173,7 +173,9 @@ func TestStopAtOnce(t *testing.T) {
 	s.logged("stopping")
 	begin := time.Now()
 	s.signal(syscall.SIGTERM)
-	s.wait()
+	if code := s.wait(); code != exitFailed {
+		t.Errorf("exit code %d", code)
+	}
 	if took := time.Since(begin); took > 4*time.Second {
 		t.Errorf("the second signal took %v", took)
 	}
