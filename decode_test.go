@@ -68,7 +68,7 @@ var bodySeeds = []string{
 	"", " ", "{}", "[]", "null", "1", `""`, "{", `{"a":1}`, `{"a":1,"a":2}`, `{"a":{"b":1,"b":2}}`, `{"a":[{"b":1},{"b":1}]}`, `{"A":1,"a":2}`, `{"a":1}{`, `{"a":1} x`,
 	`{"client_secret":"x","scopes":["a","b"],"note":"n","note_url":"http://x","fingerprint":"f","on_existing":"rotate","client_id":"i"}`,
 	`{"scopes":null}`, `{"scopes":[null]}`, `{"scopes":["\u0000"]}`, `{"note":null}`, `{"client_secret":null}`, `{"note":1e999}`, `{"on_existing":""}`,
-	`{"a":"\ud800"}`, `{"a":"\udc00\ud800"}`, `{"a":"\ud83d\udcbb"}`, `{"a":"\\ud800"}`, `{"a":"\\\ud800"}`, `{"\ud800":1}`, `{"a":"\uD83D\uDCBB\uD83D"}`, `{"a":"\u00e9"}`,
+	`{"a":"\ud800"}`, `{"a":"\udc00\ud800"}`, `{"a":"\ud83d\udcbb"}`, `{"a":"\\ud800"}`, `{"a":"\ud800\ue000"}`, `{"a":"\\\ud800"}`, `{"\ud800":1}`, `{"a":"\uD83D\uDCBB\uD83D"}`, `{"a":"\u00e9"}`,
 	"{\"a\":\"\xff\"}", "{\"a\":\"\xed\xa0\x80\"}", "\ufeff{}", `{"a":"\ufffd"}`, "{\"a\":\"\ufffd\"}", `{"a":[[[[]]]],"b":{"c":{}}}`, `{"ſcopes":[]}`, `{"":0,"":1}`,
 }
 

@@ -65,6 +65,7 @@ func hostileRequests() []hostile {
 		{name: "lone low surrogate", status: 400, want: noJSON, body: `{` + bodyKey + `,"fingerprint":"\uDFFF"}`},
 		{name: "surrogates the wrong way round", status: 400, want: noJSON, body: `{` + bodyKey + `,"fingerprint":"\udc00\ud800"}`},
 		{name: "two high surrogates", status: 400, want: noJSON, body: `{` + bodyKey + `,"fingerprint":"\ud800\ud800\udc00"}`},
+		{name: "high surrogate, then U+E000", status: 400, want: noJSON, body: `{` + bodyKey + `,"fingerprint":"\ud800\ue000"}`},
 		{name: "high surrogate, then text", status: 400, want: noJSON, body: `{` + bodyKey + `,"fingerprint":"\ud800xudc00"}`},
 		{name: "lone surrogate in a key", status: 400, want: noJSON, body: `{` + bodyKey + `,"\ud83d":1}`},
 		{name: "byte order mark", status: 400, want: noJSON, body: "\ufeff" + minimalBody},
