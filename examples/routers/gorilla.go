@@ -6,10 +6,9 @@ import (
 	"github.com/gorilla/mux"
 )
 
-// newGorilla is a router that leaves paths alone. Without UseEncodedPath it
-// takes a fingerprint ..%2F for a step up and redirects; without SkipClean it
-// redirects unclean paths, which the API answers with a JSON 404.
-func newGorilla() *mux.Router { return mux.NewRouter().UseEncodedPath().SkipClean(true) }
+// newGorilla is a router that leaves paths alone: without SkipClean it takes a
+// fingerprint ..%2F for a step up and redirects.
+func newGorilla() *mux.Router { return mux.NewRouter().SkipClean(true) }
 
 // GorillaRoot serves the API at the root, beside other routes.
 func GorillaRoot(api http.Handler) http.Handler {
