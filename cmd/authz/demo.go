@@ -77,7 +77,7 @@ func (p *program) runDemo(ctx context.Context, f *demoFlags) error {
 	if err != nil {
 		return err
 	}
-	defer ln.Close()
+	defer func() { _ = ln.Close() }()
 	s, err := openStore(ctx, t)
 	if err != nil {
 		return err

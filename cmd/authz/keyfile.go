@@ -124,7 +124,7 @@ func createKey(path string) (made bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	defer os.Remove(f.Name())
+	defer func() { _ = os.Remove(f.Name()) }()
 	if err := writeAndClose(f, text); err != nil {
 		return false, err
 	}

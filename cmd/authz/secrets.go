@@ -26,7 +26,7 @@ func (p *program) readSecret(flag, path string) (authz.Secret, error) {
 		if err != nil {
 			return authz.Secret{}, fmt.Errorf("%s: %w", flag, err)
 		}
-		defer f.Close()
+		defer func() { _ = f.Close() }()
 		in, name = f, path
 	}
 	text, err := io.ReadAll(io.LimitReader(in, maxSecret+1))

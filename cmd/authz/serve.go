@@ -41,7 +41,7 @@ The store is migrated at the start. SIGINT or SIGTERM lets requests under way
 finish, for at most 10 s; a second signal ends at once. Nothing that was
 acknowledged is lost either way.`,
 		Example: `  authz serve --store sqlite:authz.db
-  AUTHZ_STORE=postgres://authz:secret@db/authz authz serve --addr :8443 --tls-cert cert.pem --tls-key key.pem
+  authz serve --store-file /etc/authz/store --addr :8443 --tls-cert cert.pem --tls-key key.pem
   authz serve --prefix /api/v3 --base-url https://git.example.com --trusted-proxy 10.0.0.0/8`,
 	}
 	f.storeFlags.register(c)
@@ -80,7 +80,7 @@ func (p *program) runServe(ctx context.Context, f *serveFlags) error {
 	if err != nil {
 		return err
 	}
-	defer ln.Close()
+	defer func() { _ = ln.Close() }()
 	s, err := openStore(ctx, t)
 	if err != nil {
 		return err

@@ -149,7 +149,7 @@ func TestStopUnderWay(t *testing.T) {
 	}
 	defer resp.Body.Close()
 	text, _ := io.ReadAll(resp.Body)
-	if resp.StatusCode != 201 {
+	if resp.StatusCode != http.StatusCreated {
 		t.Errorf("status %d: %s", resp.StatusCode, text)
 	}
 	if code := s.wait(); code != exitOK {
@@ -191,7 +191,7 @@ func (s *site) halfSent(t *testing.T) (conn net.Conn, rest string) {
 	}
 	t.Cleanup(func() { _ = conn.Close() })
 	body := s.body("")
-	r := httptest.NewRequest("PUT", s.base, nil)
+	r := httptest.NewRequest(http.MethodPut, s.base, nil)
 	r.SetBasicAuth("mona", "correct horse")
 	// 100 Continue tells that the handler is reading.
 	_, err = fmt.Fprintf(conn, "PUT /authorizations/clients/%s HTTP/1.1\r\nHost: x\r\nAuthorization: %s\r\nContent-Length: %d\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n",
@@ -281,7 +281,7 @@ func TestStoreAway(t *testing.T) {
 	do(t, "GET", srv.URL+"/readyz", "").want(t, 200)
 	const token = "azt_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAA0uCPlr" // well formed, unknown
 	do(t, "GET", srv.URL+"/user", "", "Authorization", "token "+token).want(t, 401)
-	_ = s.close()
+	s.close()
 	r := do(t, "GET", srv.URL+"/user", "", "Authorization", "token "+token).want(t, 503)
 	if r.header.Get("Retry-After") == "" || !strings.Contains(r.body, "Service unavailable") {
 		t.Errorf("%v %s", r.header, r.body)

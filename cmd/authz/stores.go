@@ -121,7 +121,7 @@ type stores struct {
 	store.Store
 	users account.Backend
 	ready func(context.Context) error
-	close func() error
+	close func() // what was acknowledged is stored: nothing is left to go wrong
 }
 
 // open opens and migrates the store of a command. Only commands that make
@@ -144,7 +144,7 @@ func (p *program) open(ctx context.Context, f *storeFlags, create bool) (*stores
 func openStore(ctx context.Context, t target) (*stores, error) {
 	ctx, cancel := context.WithTimeout(ctx, openWithin)
 	defer cancel()
-	s := &stores{target: t, ready: func(context.Context) error { return nil }, close: func() error { return nil }}
+	s := &stores{target: t, ready: func(context.Context) error { return nil }, close: func() {}}
 	var db *sql.DB
 	switch t.kind {
 	case kindMemory:
@@ -156,21 +156,21 @@ func openStore(ctx context.Context, t target) (*stores, error) {
 			return nil, err
 		}
 		db = st.DB()
-		s.Store, s.users, s.ready, s.close = st, account.SQLite(db), st.Ready, st.Close
+		s.Store, s.users, s.ready, s.close = st, account.SQLite(db), st.Ready, func() { _ = st.Close() }
 	case kindPostgres:
 		st, err := postgres.Open(ctx, t.at)
 		if err != nil {
 			return nil, postgresAdvice(err)
 		}
 		db = st.DB()
-		s.Store, s.users, s.ready, s.close = st, account.Postgres(db), st.Ready, st.Close
+		s.Store, s.users, s.ready, s.close = st, account.Postgres(db), st.Ready, func() { _ = st.Close() }
 	}
 	users, err := s.directory(account.Config{})
 	if err == nil {
 		err = users.Migrate(ctx)
 	}
 	if err != nil {
-		_ = s.close()
+		s.close()
 		return nil, err
 	}
 	return s, nil
