@@ -47,9 +47,9 @@ prints the credentials and curl lines to paste. It can be run again, and several
 times at once, on one store.
 
 The credentials are derived from the key file, so they stay the same and lie
-nowhere in the database. Passwords of mona and hubot that were changed, and
-hubot's one-time passwords, are set back. For that reason demo does not heed
-$AUTHZ_STORE: name a store yourself, and not one that is in earnest.
+nowhere in the database. Passwords of mona and hubot that were changed are set
+back, and so are hubot's one-time passwords if they were removed. For that reason
+demo does not heed $AUTHZ_STORE: name a store yourself, and not one in earnest.
 
 With --json the first line of stdout is an object with base_url, login,
 password, otp_login, otp_password, otp_secret (base32), client_id and

@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -23,7 +22,7 @@ func (p *program) print(v any, text func(w io.Writer)) error {
 		text(&out)
 	}
 	if _, err := io.WriteString(p.stdout, out.String()); err != nil {
-		return fmt.Errorf("the result could not be written: %w", errors.Unwrap(err))
+		return fmt.Errorf("the result could not be written, what was asked for is done: %w", err)
 	}
 	return nil
 }
