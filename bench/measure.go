@@ -78,7 +78,7 @@ func (r *result) ratios(row *resultRow) []float64 {
 // else the machine does meets all of them. With many callers a slice must be
 // long beside its end, when fewer and fewer of them are at work.
 const (
-	sliceOfOne  = 20 * time.Millisecond
+	sliceOfOne  = 50 * time.Millisecond
 	sliceOfMany = 100 * time.Millisecond
 )
 
@@ -109,11 +109,10 @@ func measure(ctx context.Context, id string, c *benchCase, p plan, at func(pass 
 		runtime.GC()
 		sums := make([]usage, len(res.rows))
 		turns := max(1, int(length/slice))
-		for turn := range turns {
-			for i := range res.rows {
-				if turn%2 == 1 { // A B C C B A …: nobody is always behind the same one
-					i = len(res.rows) - 1 - i
-				}
+		for range turns {
+			// In a random order: whoever comes after one that makes much
+			// garbage pays for a part of it.
+			for _, i := range rand.Perm(len(res.rows)) {
 				s := &res.rows[i].subject
 				var err error
 				pprof.Do(context.Background(), pprof.Labels("case", id, "subject", s.name), func(context.Context) {

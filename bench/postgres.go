@@ -44,20 +44,11 @@ func openPostgres(d *data, o options) (b *backend, err error) {
 	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
 		return nil, errors.New("-dsn must be a URL, postgres://user:password@host:port/database") // never the value: it holds a password
 	}
-	open := func(dsn string, conns int) (*sql.DB, error) {
-		db, err := sql.Open("postgres", dsn)
-		if err != nil {
-			return nil, err
-		}
-		closers = append(closers, func() { _ = db.Close() })
-		db.SetMaxOpenConns(conns)
-		db.SetMaxIdleConns(conns)
-		return db, nil
-	}
-	admin, err := open(dsn, 1)
+	admin, err := sql.Open("postgres", dsn)
 	if err != nil {
 		return nil, err
 	}
+	closers = append(closers, func() { _ = admin.Close() })
 	schema := "bench_" + strings.ToLower(rand.Text())
 	if _, err := admin.Exec("CREATE SCHEMA " + schema); err != nil {
 		return nil, err
@@ -72,13 +63,7 @@ func openPostgres(d *data, o options) (b *backend, err error) {
 		return nil, err
 	}
 	closers = append(closers, func() { _ = s.Close() })
-	// As for SQLite: a pool of the same size. It is opened as everybody opens
-	// one, without what the store's own does for hanging networks.
-	conns := s.DB().Stats().MaxOpenConnections
-	db, err := open(u.String(), conns)
-	if err != nil {
-		return nil, err
-	}
+	db := s.DB()
 	if err := load(db, d); err != nil {
 		return nil, err
 	}
@@ -88,7 +73,7 @@ func openPostgres(d *data, o options) (b *backend, err error) {
 	if _, err := db.Exec("VACUUM ANALYZE authz_authorizations, authz_apps"); err != nil {
 		return nil, err
 	}
-	r, err := newRaw(db, db)
+	r, err := newRaw(db, unlocked{})
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +88,7 @@ func openPostgres(d *data, o options) (b *backend, err error) {
 		}
 	}
 	return &backend{
-		about: fmt.Sprintf("PostgreSQL %s over TCP (lib/pq), fsync=%s, synchronous_commit=%s; %d connections on each side.", version, fsync, commit, conns),
+		about: fmt.Sprintf("PostgreSQL %s over TCP (lib/pq), fsync=%s, synchronous_commit=%s; one pool of %d connections.", version, fsync, commit, db.Stats().MaxOpenConnections),
 		cases: cases,
 		close: end,
 	}, nil

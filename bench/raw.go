@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"strings"
+	"sync"
 
 	"github.com/seed-926035fd/authz/store"
 )
@@ -31,25 +32,33 @@ VALUES (1, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) RETURNING id`
 
 // rawSQL is what a competent user of database/sql would write: prepared
 // statements, each in a transaction of its own.
+//
+// They run on the store's own pool. Connections are not all alike: a server
+// process sits on a busy core, a page cache is laid out badly, and the same
+// statement takes a tenth longer there, or thrice as long. With one caller the
+// pool hands out the same connection all the time, to both sides.
 type rawSQL struct {
 	key, hash, ins *sql.Stmt
+	writer         sync.Locker // held while inserting
 }
 
-// newRaw prepares the statements: those that read on one pool, the one that
-// writes on another, or on the same.
-func newRaw(reads, writes *sql.DB) (r *rawSQL, err error) {
-	r = &rawSQL{}
-	if r.key, err = reads.Prepare(rawByKey); err != nil {
-		return nil, err
-	}
-	if r.hash, err = reads.Prepare(rawByHash); err != nil {
-		return nil, err
-	}
-	if r.ins, err = writes.Prepare(rawInsert); err != nil {
-		return nil, err
+func newRaw(db *sql.DB, writer sync.Locker) (*rawSQL, error) {
+	r := &rawSQL{writer: writer}
+	for text, to := range map[string]**sql.Stmt{rawByKey: &r.key, rawByHash: &r.hash, rawInsert: &r.ins} {
+		stmt, err := db.Prepare(text)
+		if err != nil {
+			return nil, err
+		}
+		*to = stmt
 	}
 	return r, nil
 }
+
+// unlocked is for databases with many writers.
+type unlocked struct{}
+
+func (unlocked) Lock()   {}
+func (unlocked) Unlock() {}
 
 func (r *rawSQL) byKey(ctx context.Context, owner, clientID, fingerprint string) (rawRecord, error) {
 	return scan(r.key.QueryRowContext(ctx, owner, clientID, fingerprint))
@@ -60,6 +69,8 @@ func (r *rawSQL) byHash(ctx context.Context, hash []byte) (rawRecord, error) {
 }
 
 func (r *rawSQL) insert(ctx context.Context, a *store.Authorization) (id int64, err error) {
+	r.writer.Lock()
+	defer r.writer.Unlock()
 	err = r.ins.QueryRowContext(ctx, rawArgs(a)...).Scan(&id)
 	return id, err
 }

@@ -2,11 +2,10 @@ package main
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
-	"net/url"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/seed-926035fd/authz/store/sqlite"
 )
@@ -19,55 +18,30 @@ func openSQLite(d *data, _ options) (b *backend, err error) {
 	if err != nil {
 		return nil, err
 	}
-	var closers []func() error
-	end := func() {
-		for i := range closers {
-			_ = closers[len(closers)-1-i]()
-		}
-		_ = os.RemoveAll(dir)
-	}
+	end := func() { _ = os.RemoveAll(dir) }
 	defer func() {
 		if err != nil {
 			end()
 		}
 	}()
-	path := filepath.Join(dir, "authz.db")
-	s, err := sqlite.Open(ctx, path)
+	s, err := sqlite.Open(ctx, filepath.Join(dir, "authz.db"))
 	if err != nil {
 		return nil, err
 	}
-	closers = append(closers, s.Close)
-	conns := s.DB().Stats().MaxOpenConnections
-
-	// The raw side has the same file, settings and number of connections, in
-	// pools of its own, opened as everybody would. Who wants the most of SQLite
-	// from Go writes through one connection; so does the raw side.
-	open := func(conns int) (*sql.DB, error) {
-		query := url.Values{"_pragma": {"busy_timeout(10000)", "synchronous(FULL)", "foreign_keys(1)"}}
-		db, err := sql.Open("sqlite", (&url.URL{Scheme: "file", Path: filepath.ToSlash(path), RawQuery: query.Encode()}).String())
-		if err != nil {
-			return nil, err
-		}
-		closers = append(closers, db.Close)
-		db.SetMaxOpenConns(conns)
-		db.SetMaxIdleConns(conns)
-		return db, nil
+	end = func() {
+		_ = s.Close()
+		_ = os.RemoveAll(dir)
 	}
-	reads, err := open(conns)
-	if err != nil {
-		return nil, err
-	}
-	writes, err := open(1)
-	if err != nil {
-		return nil, err
-	}
-	if err := load(writes, d); err != nil {
+	if err := load(s.DB(), d); err != nil {
 		return nil, err
 	}
 	if err := loaded(ctx, d, s); err != nil {
 		return nil, err
 	}
-	r, err := newRaw(reads, writes)
+	// SQLite has one writer at a time. Who wants the most of it from Go lets
+	// the others wait in Go: they wake at once, and under a lock the pool
+	// hands out the same connection all the time, whose cache stays warm.
+	r, err := newRaw(s.DB(), new(sync.Mutex))
 	if err != nil {
 		return nil, err
 	}
@@ -75,24 +49,18 @@ func openSQLite(d *data, _ options) (b *backend, err error) {
 	if err != nil {
 		return nil, err
 	}
-	// Asked of both pools, so that the report says what is, not what should be.
-	var about [2]string
-	for i, db := range []*sql.DB{s.DB(), writes} {
-		var version, journal, sync string
-		for query, to := range map[string]*string{
-			"SELECT sqlite_version()": &version, "PRAGMA journal_mode": &journal, "PRAGMA synchronous": &sync,
-		} {
-			if err := db.QueryRow(query).Scan(to); err != nil {
-				return nil, err
-			}
+	// Asked, so that the report says what is, not what should be.
+	var version, journal, sync string
+	for query, to := range map[string]*string{
+		"SELECT sqlite_version()": &version, "PRAGMA journal_mode": &journal, "PRAGMA synchronous": &sync,
+	} {
+		if err := s.DB().QueryRow(query).Scan(to); err != nil {
+			return nil, err
 		}
-		about[i] = fmt.Sprintf("SQLite %s (modernc), journal_mode=%s, synchronous=%s", version, journal, sync)
-	}
-	if about[0] != about[1] {
-		return nil, fmt.Errorf("the settings differ: %s; raw: %s", about[0], about[1])
 	}
 	return &backend{
-		about: fmt.Sprintf("%s (2 is FULL); %d connections on each side; the raw INSERT has one connection of its own.", about[0], conns),
+		about: fmt.Sprintf("SQLite %s (modernc), journal_mode=%s, synchronous=%s (2 is FULL); one pool of %d connections; raw INSERTs wait for each other in a mutex.",
+			version, journal, sync, s.DB().Stats().MaxOpenConnections),
 		cases: cases,
 		close: end,
 	}, nil
