@@ -243,6 +243,8 @@ func FuzzBasicAuth(f *testing.F) {
 		f.Add(s, "null")
 	}
 	f.Add("Basic "+encode("a:b"), " 123456 ")
+	f.Add("Basic "+encode("a:"+strings.Repeat("p", maxPassword)), "")
+	f.Add("Basic "+encode("a:"+strings.Repeat("p", maxPassword+1)), "")
 	f.Add("Basic "+encode("a:b"), strings.Repeat("1", 100))
 	f.Fuzz(func(t *testing.T, authorization, otp string) {
 		var got *Credentials
