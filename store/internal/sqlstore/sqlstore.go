@@ -31,7 +31,7 @@ type Dialect struct {
 	// Calls bounds how many calls run at once; 0 means no bound. Callers above
 	// it wait in their own context, not in the driver.
 	Calls int
-	// Writes bounds how many of them write.
+	// Writes bounds how many of them write. It goes with !Detached.
 	Writes int
 	// Detached runs each statement under a context that is never cancelled, in
 	// a goroutine that the caller leaves behind when its own context ends. It
@@ -151,9 +151,18 @@ func do[T any](ctx context.Context, s *Store, what string, m mode, fn func(conte
 	if err := ctx.Err(); err != nil {
 		return zero, s.wrap(what, err, nil)
 	}
+	if m == writing {
+		// One slot for all attempts: a writer that gave it back after each
+		// would have to wait for all others of this process before the next,
+		// while other processes take the lock.
+		if !take(ctx, s.writes) {
+			return zero, s.wrap(what, ctx.Err(), nil)
+		}
+		defer give(s.writes)
+	}
 	var giveUp time.Time
 	for attempt := 0; ; attempt++ {
-		out, err := attemptOnce(ctx, s, m, fn)
+		out, err := attemptOnce(ctx, s, fn)
 		if err == nil {
 			return out, nil
 		}
@@ -182,27 +191,13 @@ func do[T any](ctx context.Context, s *Store, what string, m mode, fn func(conte
 }
 
 // attemptOnce runs fn once, within the bounds of the dialect.
-func attemptOnce[T any](ctx context.Context, s *Store, m mode, fn func(context.Context) (T, error)) (T, error) {
+func attemptOnce[T any](ctx context.Context, s *Store, fn func(context.Context) (T, error)) (T, error) {
 	var zero T
-	if m == writing {
-		if !take(ctx, s.writes) {
-			return zero, ctx.Err()
-		}
-	}
 	if !take(ctx, s.calls) {
-		if m == writing {
-			give(s.writes)
-		}
 		return zero, ctx.Err()
 	}
-	release := func() {
-		give(s.calls)
-		if m == writing {
-			give(s.writes)
-		}
-	}
 	if !s.d.Detached || ctx.Done() == nil {
-		defer release()
+		defer give(s.calls)
 		return fn(ctx)
 	}
 	type result struct {
@@ -211,7 +206,7 @@ func attemptOnce[T any](ctx context.Context, s *Store, m mode, fn func(context.C
 	}
 	done := make(chan result, 1)
 	go func() {
-		defer release()
+		defer give(s.calls)
 		out, err := fn(context.WithoutCancel(ctx))
 		done <- result{out, err}
 	}()
