@@ -29,6 +29,7 @@ var mayImport = map[string][]string{
 	"account":          {".", "./store", "./internal/migrate", "golang.org/x/crypto", "github.com/pquerna/otp"},
 	"cmd":              {".", "./store", "./store/memory", "./store/sqlite", "./store/postgres", "./account", "./internal", "github.com/spf13/cobra", "golang.org/x/term", "github.com/lib/pq", "modernc.org/sqlite"},
 	"internal/pgtest":  {"./internal/pgtest", "github.com/lib/pq"},
+	"docs/backend":     {"./store", "./store/memory"}, // the example of a fourth backend
 	"scripts":          {},
 }
 

@@ -135,9 +135,10 @@ func (d *Directory) ConfirmOTP(ctx context.Context, id int64, code authz.Secret)
 // ImportOTP gives the user two-factor authentication with a seed that an app
 // has already, such as one from another system: base32, 10 to 64 bytes, with
 // or without padding and spaces, in any case. It takes the place of a seed that
-// is there, and uses up no code; recovery codes stay as they are. It returns an
-// *[InvalidError] for a seed that cannot be read, [ErrNoKey] without Config.Key,
-// and an error that wraps store.ErrNotFound if there is no such user.
+// is there, and uses up no code; recovery codes stay as they are. If the user
+// has this seed already it changes nothing. It returns an *[InvalidError] for a
+// seed that cannot be read, [ErrNoKey] without Config.Key, and an error that
+// wraps store.ErrNotFound if there is no such user.
 func (d *Directory) ImportOTP(ctx context.Context, id int64, seed authz.Secret) error {
 	text := strings.ToUpper(strings.TrimRight(strings.ReplaceAll(seed.Reveal(), " ", ""), "="))
 	raw, err := base32.StdEncoding.WithPadding(base32.NoPadding).DecodeString(text)
@@ -147,6 +148,15 @@ func (d *Directory) ImportOTP(ctx context.Context, id int64, seed authz.Secret) 
 	sealed, err := d.keys.seal(id, raw)
 	if err != nil {
 		return err
+	}
+	rec, err := d.b.byID(ctx, id)
+	if err != nil {
+		return wrap("import a seed", err)
+	}
+	if rec.seed != "" {
+		if have, _, err := d.keys.open(id, rec.seed); err == nil && subtle.ConstantTimeCompare(have, raw) == 1 {
+			return nil
+		}
 	}
 	return wrap("import a seed", d.b.setSeed(ctx, id, sealed, d.now()))
 }

@@ -202,7 +202,7 @@ func (d *demoSetup) credentials(ctx context.Context) (*demoCredentials, error) {
 		OTPPassword: d.password(demoOTPLogin),
 		OTPSecret:   base32.StdEncoding.EncodeToString(d.derive("one-time passwords of "+demoOTPLogin, 20)),
 	}
-	mona, _, err := d.user(ctx, c.Login, c.Password)
+	mona, err := d.user(ctx, c.Login, c.Password)
 	if err != nil {
 		return nil, err
 	}
@@ -212,39 +212,36 @@ func (d *demoSetup) credentials(ctx context.Context) (*demoCredentials, error) {
 			return nil, err
 		}
 	}
-	hubot, reset, err := d.user(ctx, c.OTPLogin, c.OTPPassword)
+	hubot, err := d.user(ctx, c.OTPLogin, c.OTPPassword)
 	if err != nil {
 		return nil, err
 	}
-	// Who has the password of this key has its seed too. ImportOTP leaves the
-	// last code used as it is, so a code cannot be used again by it.
-	if reset || !hubot.OTP {
-		if err := d.users.ImportOTP(ctx, hubot.ID, authz.NewSecret(c.OTPSecret)); err != nil {
-			return nil, err
-		}
+	// It changes nothing if the seed is there, and leaves the last code used as
+	// it is, so a code cannot be used again by it.
+	if err := d.users.ImportOTP(ctx, hubot.ID, authz.NewSecret(c.OTPSecret)); err != nil {
+		return nil, err
 	}
 	c.ClientID, c.ClientSecret, err = d.app(ctx)
 	return c, err
 }
 
-// user makes or finds a user who can log in with the password. reset says that
-// an older user had another one.
-func (d *demoSetup) user(ctx context.Context, login, password string) (u account.User, reset bool, err error) {
+// user makes or finds a user who can log in with the password.
+func (d *demoSetup) user(ctx context.Context, login, password string) (u account.User, err error) {
 	u, err = d.users.ByLogin(ctx, login)
 	if errors.Is(err, store.ErrNotFound) {
 		u, err = d.users.Create(ctx, account.NewUser{Login: login, Password: authz.NewSecret(password)})
 		if !errors.Is(err, store.ErrConflict) {
-			return u, false, err
+			return u, err
 		}
 		u, err = d.users.ByLogin(ctx, login) // another process was faster
 	}
 	if err != nil {
-		return u, false, err
+		return u, err
 	}
 	if !u.DisabledAt.IsZero() {
 		d.log.Info("enabling the demo's user", "login", login)
 		if err := d.users.Enable(ctx, u.ID); err != nil {
-			return u, false, err
+			return u, err
 		}
 	}
 	_, err = d.users.Authenticate(ctx, authz.Credentials{Login: login, Password: authz.NewSecret(password)})
@@ -254,15 +251,15 @@ func (d *demoSetup) user(ctx context.Context, login, password string) (u account
 	)
 	switch {
 	case err == nil, errors.As(err, &otp): // the password is right
-		return u, false, nil
+		return u, nil
 	case errors.As(err, &locked):
 		d.log.Warn("the user is locked after too many failures: logins fail until that ends", "login", login, "for", locked.RetryAfter.Round(time.Second))
 	case !errors.Is(err, authz.ErrBadCredentials):
-		return u, false, err
+		return u, err
 	default:
 		d.log.Info("setting the password of the demo's user back", "login", login)
 	}
-	return u, true, d.users.SetPassword(ctx, u.ID, authz.NewSecret(password))
+	return u, d.users.SetPassword(ctx, u.ID, authz.NewSecret(password))
 }
 
 // app makes or finds the app. One that was deleted, or whose secret was
