@@ -1258,3 +1258,29 @@ func TestHTTP2(t *testing.T) {
 		t.Errorf("afterwards: %d %s, want 201", a.status, a.body)
 	}
 }
+
+// A panic is a 500 that says nothing, wherever it comes from; ErrAbortHandler
+// stays what net/http makes of it.
+func TestPanics(t *testing.T) {
+	s := newServer(t, func(c *authz.HandlerConfig) {
+		c.Authenticator = authenticatorFunc(func(r *http.Request) (authz.User, error) {
+			if r.Header.Get("X-Abort") != "" {
+				panic(http.ErrAbortHandler)
+			}
+			var m map[string]int
+			m["x"] = 1
+			return authz.User{}, nil
+		})
+	})
+	got := s.put(t, path, minimalBody)
+	checkCommon(t, "panic", got)
+	if log := s.log.String(); got.status != 500 || strings.Contains(got.body, "nil map") || !strings.Contains(log, "nil map") ||
+		!strings.Contains(log, "TestPanics") || !strings.Contains(log, got.header.Get("X-Request-Id")) {
+		t.Errorf("%d %s, want 500 with the cause, its stack and the request's id in the log alone:\n%s", got.status, got.body, log)
+	}
+	c := s.dial(t)
+	c.write(t, head(path, "Content-Length: 0", "X-Abort: yes"))
+	if _, err := c.r.ReadByte(); !errors.Is(err, io.EOF) {
+		t.Errorf("ErrAbortHandler: read %v, want EOF", err)
+	}
+}
