@@ -1267,9 +1267,7 @@ func TestPanics(t *testing.T) {
 			if r.Header.Get("X-Abort") != "" {
 				panic(http.ErrAbortHandler)
 			}
-			var m map[string]int
-			m["x"] = 1
-			return authz.User{}, nil
+			panic("a nil map of users")
 		})
 	})
 	got := s.put(t, path, minimalBody)
