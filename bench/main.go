@@ -40,7 +40,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		o        options
 		quick    = flags.Bool("quick", false, "3 passes of 300 ms: rough figures in about a minute")
 		passes   = flags.Int("passes", 5, "passes of each subject")
-		pass     = flags.Duration("pass", 600*time.Millisecond, "length of a pass")
+		pass     = flags.Duration("pass", 450*time.Millisecond, "length of a pass")
 		rows     = flags.Int("rows", 10_000, "authorizations that are there before")
 		backends = flags.String("backends", "sqlite,postgres,memory", "which to measure")
 		only     = flags.String("run", "", "only the cases whose name, such as \"sqlite/existing/32\", matches this regular expression")

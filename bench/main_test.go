@@ -50,6 +50,9 @@ func TestRun(t *testing.T) {
 				"get-or-create, existing | 1", "the same, context.Background() | 1", "get-or-create, existing | 32",
 				"verify, not cached | 1", "verify, not cached | 32", "get-or-create, new | 1", "get-or-create, new | 32",
 			} {
+				if backend == "memory" && strings.Contains(operation, "Background") {
+					continue
+				}
 				for subject, figures := range subjects {
 					want++
 					pattern := `(?m)^\| ` + regexp.QuoteMeta(operation+" | "+subject+" | ") + figures + ` \| ` + rate + ` \| \d+ \|$`
