@@ -79,6 +79,7 @@ func newStore(db *sql.DB, prepared bool) *Store {
 		Calls:    db.Stats().MaxOpenConnections,
 		Detached: true,
 		Classify: classify,
+		Advice:   advice,
 	})}
 }
 
@@ -238,6 +239,23 @@ func (c *boundedConn) next() time.Time {
 		return c.limit
 	}
 	return next
+}
+
+// advice says what to do about the errors that people meet.
+func advice(err error) string {
+	var server interface{ SQLState() string }
+	if !errors.As(err, &server) {
+		return ""
+	}
+	switch server.SQLState() {
+	case "26000", "42P05": // invalid_sql_statement_name, duplicate_prepared_statement
+		return "a pooler in transaction mode stands between: add binary_parameters=yes to the DSN, or use NewPooled"
+	case "42501": // insufficient_privilege
+		return "grant the user of the DSN what is missing"
+	case "53100": // disk_full
+		return "the server's disk is full: free some space; nothing that was acknowledged is lost"
+	}
+	return ""
 }
 
 // classify knows PostgreSQL by its SQLSTATE, which every driver's error has,

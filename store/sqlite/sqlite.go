@@ -57,6 +57,7 @@ func New(db *sql.DB) *Store {
 		// once; waiting in SQLite is neither.
 		Writes:   1,
 		Classify: classify,
+		Advice:   advice,
 	})}
 }
 
@@ -86,7 +87,7 @@ func Open(ctx context.Context, path string) (*Store, error) {
 	s := New(db)
 	if err := s.prepareFile(ctx); err != nil {
 		_ = s.Close()
-		return nil, fmt.Errorf("store/sqlite: open %s: %w", path, explain(err))
+		return nil, fmt.Errorf("store/sqlite: open %s: %w", path, err)
 	}
 	return s, nil
 }
@@ -138,6 +139,7 @@ const (
 	codeBusy     = 5
 	codeLocked   = 6
 	codeReadOnly = 8
+	codeIOErr    = 10
 	codeCorrupt  = 11
 	codeFull     = 13
 	codeNotADB   = 26
@@ -172,17 +174,19 @@ func classify(err error) sqlstore.Class {
 	return sqlstore.Fatal
 }
 
-// explain adds what to do to the errors that people meet when they open a file.
-func explain(err error) error {
+// advice says what to do about the errors that people meet.
+func advice(err error) string {
 	switch code(err) & 0xff {
 	case codeNotADB, codeCorrupt:
-		return fmt.Errorf("%w: the file is not an SQLite database, or it is damaged: give another path, or restore a backup", err)
+		return "the file is not an SQLite database, or it is damaged: give another path, or restore a backup"
 	case codeReadOnly:
-		return fmt.Errorf("%w: the file or its folder cannot be written: change its permissions", err)
+		return "the file or its folder cannot be written: change its permissions"
 	case codeFull:
-		return fmt.Errorf("%w: free some space and start again", err)
+		return "the disk is full: free some space; nothing that was acknowledged is lost, and no restart is needed"
+	case codeIOErr:
+		return "the disk refuses to read or write: see whether it is full or failing"
 	case codeBusy, codeLocked:
-		return fmt.Errorf("%w: another process holds the file: stop it and start again", err)
+		return "another process holds the file for too long: end it, or give the call more time"
 	}
-	return err
+	return ""
 }

@@ -13,8 +13,9 @@ import (
 // GetOrCreate implements store.Authorizations: a plain SELECT for the common
 // case, one INSERT that also returns the row in the way for the other.
 func (s *Store) GetOrCreate(ctx context.Context, candidate store.Authorization) (store.Authorization, bool, error) {
+	key := candidate.Key // held by the closure in the candidate's place, which so stays off the heap
 	rec, err := do(ctx, s, "get or create", reading, func(ctx context.Context) (store.Authorization, error) {
-		return scanAuthorization(s.queryRow(ctx, getByKey, candidate.Owner, candidate.ClientID, candidate.Fingerprint))
+		return scanAuthorization(s.queryRow(ctx, getByKey, key.Owner, key.ClientID, key.Fingerprint))
 	})
 	if errors.Is(err, store.ErrNotFound) || err == nil && expired(rec, candidate) {
 		rec, err = s.create(ctx, candidate)
@@ -171,25 +172,26 @@ func splitScopes(s string) []string {
 	return strings.Split(s, " ")
 }
 
-func scanAuthorization(r row) (a store.Authorization, err error) {
-	var (
+func scanAuthorization(r row) (store.Authorization, error) {
+	var v struct { // one allocation for all that Scan points to
+		store.Authorization
 		scopes           string
 		hash             []byte
 		created, updated int64
 		expires          sql.NullInt64
-	)
+	}
 	// The error goes first: a driver can fill the variables and still fail.
-	if err := r.Scan(&a.ID, &a.Revision, &a.Owner, &a.ClientID, &a.Fingerprint, &scopes, &a.Note, &a.NoteURL,
-		&hash, &a.TokenLastEight, &created, &updated, &expires); err != nil {
+	if err := r.Scan(&v.ID, &v.Revision, &v.Owner, &v.ClientID, &v.Fingerprint, &v.scopes, &v.Note, &v.NoteURL,
+		&v.hash, &v.TokenLastEight, &v.created, &v.updated, &v.expires); err != nil {
 		return store.Authorization{}, notFound(err)
 	}
-	if len(hash) != len(a.TokenHash) {
+	if len(v.hash) != len(v.TokenHash) {
 		return store.Authorization{}, errors.New("a token hash in the database has a wrong length")
 	}
-	a.Scopes = splitScopes(scopes)
-	copy(a.TokenHash[:], hash)
-	a.CreatedAt, a.UpdatedAt, a.ExpiresAt = fromMicros(created), fromMicros(updated), fromEnd(expires)
-	return a, nil
+	v.Scopes = splitScopes(v.scopes)
+	copy(v.TokenHash[:], v.hash)
+	v.CreatedAt, v.UpdatedAt, v.ExpiresAt = fromMicros(v.created), fromMicros(v.updated), fromEnd(v.expires)
+	return v.Authorization, nil
 }
 
 func notFound(err error) error {

@@ -41,6 +41,8 @@ type Dialect struct {
 	Detached bool
 	// Classify says what an error of the driver means.
 	Classify func(error) Class
+	// Advice says what people can do about an error of the driver, or "".
+	Advice func(error) string
 }
 
 // Class is the meaning of a driver's error.
@@ -277,6 +279,8 @@ func (s *Store) wrap(what string, err, ctxErr error) error {
 		return fmt.Errorf("%s: %s: %w: tables are missing: run Migrate (authz migrate on the command line): %w", s.d.Name, what, store.ErrSchema, &cause{err})
 	case errors.Is(err, store.ErrSchema):
 		return fmt.Errorf("%s: %s: %w", s.d.Name, what, err)
+	case s.d.Advice(err) != "":
+		return fmt.Errorf("%s: %s: %w: %s", s.d.Name, what, &cause{err}, s.d.Advice(err))
 	case ctxErr != nil && !errors.Is(err, ctxErr):
 		return fmt.Errorf("%s: %s: %w: %w", s.d.Name, what, ctxErr, &cause{err})
 	}
