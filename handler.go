@@ -33,9 +33,11 @@ type HandlerConfig struct {
 	Prefix string
 
 	// BaseURL is what clients put before Prefix, such as
-	// "https://api.example.com". Defaults to "": taken from each request, its
-	// Host header included, which is right for direct clients and for proxies
-	// that keep Host; set it if the url of an authorization is to be relied on.
+	// "https://api.example.com", with what the host strips from the path before
+	// it calls the handler. Defaults to "": taken from each request, its Host
+	// header and what was stripped included, which is right for direct clients
+	// and for proxies that keep Host; set it if the url of an authorization is
+	// to be relied on.
 	BaseURL string
 
 	// TrustedProxies are the networks whose X-Forwarded-Proto and

@@ -279,6 +279,24 @@ func TestImport(t *testing.T) {
 	})
 }
 
+// A seed that is there already is left as it is: a login under way goes on.
+func TestImportAgain(t *testing.T) {
+	each(t, func(t *testing.T, h house) {
+		d := h.directory(t)
+		u := create(t, d, login)
+		seen := map[int64]bool{}
+		for range 3 {
+			must(t, d.ImportOTP(t.Context(), u.ID, authz.NewSecret(seed)))
+			rec, err := d.b.byID(t.Context(), u.ID)
+			must(t, err)
+			seen[rec.rev] = true
+		}
+		if len(seen) != 1 {
+			t.Errorf("importing one seed again changed the user: revisions %v", seen)
+		}
+	})
+}
+
 func TestNoKey(t *testing.T) {
 	h := house{clock: newClock()}
 	b := Memory()

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/pquerna/otp/totp"
+
+	"github.com/seed-926035fd/authz/internal/pgtest"
 )
 
 // startDemo starts the demo on a free port.
@@ -308,4 +310,25 @@ func TestClosedStdout(t *testing.T) {
 	p.logged("could not be written")
 	do(t, "GET", base+"/readyz", "").want(t, 200)
 	p.stop()
+}
+
+// Through PgBouncer in transaction mode the demo, users included, works with
+// binary_parameters=yes.
+func TestDemoPooler(t *testing.T) {
+	t.Setenv("HOME", t.TempDir())
+	t.Setenv("XDG_CONFIG_HOME", "")
+	pooler := pgtest.PgBouncer(t, pgtest.DSN(t), 4)
+	_, c := startDemo(t, pooler+"&binary_parameters=yes")
+	var wg sync.WaitGroup
+	for i := range 16 {
+		wg.Go(func() {
+			own := fmt.Sprintf("/machine-%d", i)
+			c.mona(t, c.BaseURL, own).want(t, 201)
+			c.mona(t, c.BaseURL, own).want(t, 200)
+		})
+	}
+	wg.Wait()
+	if body := c.mona(t, c.BaseURL, "/machine-3").want(t, 200).body; !strings.Contains(body, `"fingerprint": "machine-3"`) {
+		t.Errorf("another client's answer: %s", body)
+	}
 }
