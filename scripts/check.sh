@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-GO=${GO:-go} PKGS=${PKGS:-} FUZZTIME=${FUZZTIME:-5s}
+GO=${GO:-go} PKGS=${PKGS:-} FUZZTIME=${FUZZTIME:-50000x}
 STATICCHECK=honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 tmp=$(mktemp -d)
@@ -83,6 +83,11 @@ stage_unit() {
 	each counted -race -count=1 ${PKGS:-./...}
 }
 
+# The great race: 4 processes, 64 goroutines each, 200 keys, with deleters. Without -race, which would be most of the load.
+stage_processes() {
+	[ -n "$PKGS" ] || AUTHZ_TEST_FULL=1 counted -count=1 -v -run '^TestProcesses$' ./store/sqlite ./store/postgres
+}
+
 # go test -list prints the targets of a package and then "ok PACKAGE TIME".
 stage_fuzz() { each fuzz_module; }
 fuzz_module() {
@@ -119,8 +124,8 @@ failed=
 began=$SECONDS
 for stage in setup "$@"; do
 	case $stage in
-	setup) case " $* " in *" unit "* | *" fuzz "* | *" cover "*) ;; *) continue ;; esac ;;
-	fmt | vet | staticcheck | unit | fuzz | cross | cover) ;;
+	setup) case " $* " in *" unit "* | *" processes "* | *" fuzz "* | *" cover "*) ;; *) continue ;; esac ;;
+	fmt | vet | staticcheck | unit | processes | fuzz | cross | cover) ;;
 	*) die "no stage named $stage" ;;
 	esac
 	echo "==> $stage"
