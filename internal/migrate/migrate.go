@@ -75,7 +75,9 @@ const (
 	name    TEXT    NOT NULL,
 	PRIMARY KEY (part, version)
 )`
-	selectVersion = `SELECT COALESCE(MAX(version), 0) FROM authz_schema WHERE part = $1`
+	// Without a parameter it is one round trip, and so right behind a pooler
+	// outside of a transaction too.
+	selectVersion = `SELECT COALESCE(MAX(version), 0) FROM authz_schema WHERE part = '%s'`
 	insertVersion = `INSERT INTO authz_schema (part, version, name) VALUES ($1, $2, $3)`
 )
 
@@ -87,9 +89,15 @@ func Up(ctx context.Context, db *sql.DB, set Set) (err error) {
 		return err
 	}
 	defer conn.Close()
+	// Mostly nothing is missing: then nobody waits for a lock, and a user who
+	// may not create tables can start the program.
+	if have, err := version(ctx, conn, set.Part); err == nil && have == len(set.Migrations) {
+		return nil
+	}
 	for i, stmt := range set.Begin {
 		if _, err := conn.ExecContext(ctx, stmt); err != nil {
-			if i > 0 {
+			// A driver may have begun and still say that ctx ended.
+			if i > 0 || ctx.Err() != nil {
 				abandon(conn)
 			}
 			return err
@@ -106,8 +114,8 @@ func Up(ctx context.Context, db *sql.DB, set Set) (err error) {
 	if _, err := conn.ExecContext(ctx, createTable); err != nil {
 		return err
 	}
-	var have int
-	if err := conn.QueryRowContext(ctx, selectVersion, set.Part).Scan(&have); err != nil {
+	have, err := version(ctx, conn, set.Part)
+	if err != nil {
 		return err
 	}
 	if have > len(set.Migrations) {
@@ -125,13 +133,20 @@ func Up(ctx context.Context, db *sql.DB, set Set) (err error) {
 	return err
 }
 
+// version returns the newest version of part that has run.
+func version(ctx context.Context, q interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}, part string) (have int, err error) {
+	err = q.QueryRowContext(ctx, fmt.Sprintf(selectVersion, part)).Scan(&have)
+	return have, err
+}
+
 // Check says whether the database fits the program: nil, or an error that
 // wraps store.ErrSchema and says what to do, or any other error if the
 // database cannot be asked. It changes nothing. missing reports whether err
 // means that a table does not exist.
 func Check(ctx context.Context, db *sql.DB, set Set, missing func(error) bool) error {
-	var have int
-	err := db.QueryRowContext(ctx, selectVersion, set.Part).Scan(&have)
+	have, err := version(ctx, db, set.Part)
 	switch {
 	case err != nil && missing(err):
 		return tooOld(set, 0)

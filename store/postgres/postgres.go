@@ -30,6 +30,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -46,8 +47,10 @@ var migrations embed.FS
 // Store implements [store.Store]. It is safe for use by many goroutines, and
 // any number of Stores in any number of processes may share one database.
 type Store struct {
-	*sqlstore.Store
-	owned *pq.Config // of Open
+	store.Store // the contract
+	sql         *sqlstore.Store
+	owned       *pq.Config // of Open
+	end         *deadline  // of Open
 }
 
 var _ store.Store = (*Store)(nil)
@@ -56,8 +59,9 @@ var _ store.Store = (*Store)(nil)
 // business. Call Migrate before the first use. It keeps prepared statements, so
 // db must not lead through a pooler in transaction mode: see [NewPooled].
 //
-// Set the pool's idle connections to its open ones (SetMaxIdleConns), or it
-// opens new ones all the time under load.
+// Set the pool's bounds before: SetMaxOpenConns, or nothing bounds the calls
+// that wait for a server that hangs; and SetMaxIdleConns to the same, or the
+// pool opens new connections all the time under load.
 func New(db *sql.DB) *Store { return newStore(db, true) }
 
 // NewPooled is New for a db behind a pooler in transaction mode: no statement is
@@ -65,7 +69,7 @@ func New(db *sql.DB) *Store { return newStore(db, true) }
 func NewPooled(db *sql.DB) *Store { return newStore(db, false) }
 
 func newStore(db *sql.DB, prepared bool) *Store {
-	return &Store{Store: sqlstore.New(db, sqlstore.Dialect{
+	s := sqlstore.New(db, sqlstore.Dialect{
 		Name: "store/postgres",
 		Schema: migrate.Set{
 			Part:       "store",
@@ -80,7 +84,8 @@ func newStore(db *sql.DB, prepared bool) *Store {
 		Detached: true,
 		Classify: classify,
 		Advice:   advice,
-	})}
+	})
+	return &Store{Store: s, sql: s}
 }
 
 const (
@@ -94,8 +99,9 @@ const (
 // Open connects to the database of dsn and migrates it. dsn is what lib/pq
 // takes, a postgres:// URL or key=value pairs, several hosts included
 // (host=a,b target_session_attrs=read-write); pool_max_conns=N sets the size of
-// the pool, by default the greater of 8 and 4 × GOMAXPROCS. The caller must
-// Close the Store.
+// the pool, by default the greater of 8 and 4 × GOMAXPROCS. An answer of the
+// server that takes more than 5 s counts as none. The caller must Close the
+// Store.
 //
 // No error of Open holds the password.
 func Open(ctx context.Context, dsn string) (*Store, error) {
@@ -117,14 +123,15 @@ func Open(ctx context.Context, dsn string) (*Store, error) {
 	if cfg.ApplicationName == "" && cfg.FallbackApplicationName == "" {
 		cfg.FallbackApplicationName = "authz"
 	}
-	db, err := openDB(cfg, patience)
+	end := new(deadline)
+	db, err := openDB(cfg, dialer{patience, end})
 	if err != nil {
 		return nil, fmt.Errorf("store/postgres: open: %w", err)
 	}
 	db.SetMaxOpenConns(conns)
 	db.SetMaxIdleConns(conns)
 	s := newStore(db, !cfg.BinaryParameters)
-	s.owned = &cfg
+	s.owned, s.end = &cfg, end
 	// Nothing is repeated here: who starts a program wants to hear at once
 	// that the address is wrong.
 	if err := db.PingContext(ctx); err != nil {
@@ -143,24 +150,43 @@ func Open(ctx context.Context, dsn string) (*Store, error) {
 // newer version of this module has migrated: errors.Is(err, store.ErrSchema).
 func (s *Store) Migrate(ctx context.Context) error {
 	if s.owned == nil {
-		return s.Store.Migrate(ctx)
+		return s.sql.Migrate(ctx, s.sql.DB())
 	}
 	// A migration may take longer than any other statement, and so may the
 	// wait for another process that migrates.
-	db, err := openDB(*s.owned, 0)
+	db, err := openDB(*s.owned, dialer{})
 	if err != nil {
 		return fmt.Errorf("store/postgres: migrate: %w", err)
 	}
 	defer db.Close()
-	return s.MigrateOn(ctx, db)
+	return s.sql.Migrate(ctx, db)
 }
 
-func openDB(cfg pq.Config, patience time.Duration) (*sql.DB, error) {
+// Ready returns nil if the database answers and its schema is the one that this
+// program needs. It wraps store.ErrSchema if the schema is another.
+func (s *Store) Ready(ctx context.Context) error { return s.sql.Ready(ctx) }
+
+// DB returns the database that the Store works on, for other tables of the
+// host, such as those of package account. The caller must not close it. After
+// Open, none of its statements may go without an answer for more than 5 s.
+func (s *Store) DB() *sql.DB { return s.sql.DB() }
+
+// Close ends the Store: it closes its statements, and the database if Open
+// opened it. Calls under way fail. A server that does not answer holds it up
+// for about a second, however many connections there are.
+func (s *Store) Close() error {
+	if s.end != nil {
+		s.end.set(time.Now().Add(time.Second))
+	}
+	return s.sql.Close(s.owned != nil)
+}
+
+func openDB(cfg pq.Config, d dialer) (*sql.DB, error) {
 	connector, err := pq.NewConnectorConfig(cfg)
 	if err != nil {
 		return nil, err
 	}
-	connector.Dialer(dialer{patience: patience})
+	connector.Dialer(d)
 	return sql.OpenDB(connector), nil
 }
 
@@ -184,7 +210,22 @@ func reason(err error) error {
 
 // dialer makes connections on which no single answer can take longer than
 // patience: lib/pq blocks past any context when a server hangs.
-type dialer struct{ patience time.Duration }
+type dialer struct {
+	patience time.Duration // 0: no bound
+	end      *deadline
+}
+
+// deadline is the end of all connections of a pool, once it is set.
+type deadline struct{ unixNano atomic.Int64 }
+
+func (d *deadline) set(t time.Time) { d.unixNano.Store(t.UnixNano()) }
+
+func (d *deadline) before(t time.Time) time.Time {
+	if ns := d.unixNano.Load(); ns != 0 && ns < t.UnixNano() {
+		return time.Unix(0, ns)
+	}
+	return t
+}
 
 var _ pq.DialerContext = dialer{}
 
@@ -203,15 +244,15 @@ func (d dialer) DialContext(ctx context.Context, network, address string) (net.C
 	if err != nil || d.patience == 0 {
 		return conn, err
 	}
-	return &boundedConn{Conn: conn, patience: d.patience}, nil
+	return &boundedConn{Conn: conn, dialer: d}, nil
 }
 
 // boundedConn gives each Read and Write a deadline of its own. An earlier
 // deadline of the driver, as during the handshake, goes first.
 type boundedConn struct {
 	net.Conn
-	patience time.Duration
-	limit    time.Time // of the driver
+	dialer dialer
+	limit  time.Time // of the driver
 }
 
 func (c *boundedConn) Read(p []byte) (int, error) {
@@ -234,7 +275,7 @@ func (c *boundedConn) SetDeadline(t time.Time) error {
 }
 
 func (c *boundedConn) next() time.Time {
-	next := time.Now().Add(c.patience)
+	next := c.dialer.end.before(time.Now().Add(c.dialer.patience))
 	if !c.limit.IsZero() && c.limit.Before(next) {
 		return c.limit
 	}

@@ -21,6 +21,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
+	"syscall"
 
 	_ "modernc.org/sqlite" // the driver "sqlite"
 
@@ -35,7 +37,9 @@ var migrations embed.FS
 // Store implements [store.Store]. It is safe for use by many goroutines, and
 // any number of Stores in any number of processes may share one file.
 type Store struct {
-	*sqlstore.Store
+	store.Store // the contract
+	sql         *sqlstore.Store
+	owned       bool
 }
 
 var _ store.Store = (*Store)(nil)
@@ -44,7 +48,7 @@ var _ store.Store = (*Store)(nil)
 // business. Call Migrate before the first use. db must not be an in-memory
 // database with more than one connection, since each would see its own.
 func New(db *sql.DB) *Store {
-	return &Store{sqlstore.New(db, sqlstore.Dialect{
+	s := sqlstore.New(db, sqlstore.Dialect{
 		Name: "store/sqlite",
 		Schema: migrate.Set{
 			Part:       "store",
@@ -58,7 +62,8 @@ func New(db *sql.DB) *Store {
 		Writes:   1,
 		Classify: classify,
 		Advice:   advice,
-	})}
+	})
+	return &Store{Store: s, sql: s}
 }
 
 // Open opens the database file at path, creating it (readable by its owner
@@ -85,6 +90,7 @@ func Open(ctx context.Context, path string) (*Store, error) {
 	db.SetMaxOpenConns(conns)
 	db.SetMaxIdleConns(conns)
 	s := New(db)
+	s.owned = true
 	if err := s.prepareFile(ctx); err != nil {
 		_ = s.Close()
 		return nil, fmt.Errorf("store/sqlite: open %s: %w", path, err)
@@ -92,26 +98,60 @@ func Open(ctx context.Context, path string) (*Store, error) {
 	return s, nil
 }
 
+// Migrate creates or updates the tables. It does nothing if they are up to
+// date, may be called by many processes at once, and refuses a database that a
+// newer version of this module has migrated: errors.Is(err, store.ErrSchema).
+func (s *Store) Migrate(ctx context.Context) error { return s.sql.Migrate(ctx, s.sql.DB()) }
+
+// Ready returns nil if the database answers and its schema is the one that this
+// program needs. It wraps store.ErrSchema if the schema is another.
+func (s *Store) Ready(ctx context.Context) error { return s.sql.Ready(ctx) }
+
+// DB returns the database that the Store works on, for other tables of the
+// host, such as those of package account. The caller must not close it.
+func (s *Store) DB() *sql.DB { return s.sql.DB() }
+
+// Close ends the Store: it closes its statements, and the database if Open
+// opened it. Calls under way fail.
+func (s *Store) Close() error { return s.sql.Close(s.owned) }
+
 func (s *Store) prepareFile(ctx context.Context) error {
 	// WAL is a property of the file. Setting it needs the file alone for a
 	// moment, which processes that start together do not leave each other.
-	if err := s.Exec(ctx, "PRAGMA journal_mode = WAL"); err != nil {
+	if err := s.sql.Exec(ctx, "PRAGMA journal_mode = WAL"); err != nil {
 		return err
 	}
 	return s.Migrate(ctx)
 }
 
+// making is held while create has a descriptor of a database file.
+var making sync.Mutex
+
 // create makes the file, so that it is never readable by others, not even
-// while SQLite is creating it.
+// while SQLite is creating it. A file that is there is not opened: to close it
+// again would end all locks that this process has on it, those of other Stores
+// included (https://sqlite.org/howtocorrupt.html, section 2.2).
 func create(path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("store/sqlite: open %s: the folder %s does not exist: create it first", path, filepath.Dir(path))
-		}
-		return fmt.Errorf("store/sqlite: open: %w", err)
+	making.Lock()
+	defer making.Unlock()
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err == nil {
+		return f.Close()
 	}
-	return f.Close()
+	if errors.Is(err, fs.ErrExist) {
+		var info fs.FileInfo
+		switch info, err = os.Stat(path); {
+		case err != nil: // such as a link that leads nowhere
+		case info.IsDir():
+			err = &fs.PathError{Op: "open", Path: path, Err: syscall.EISDIR}
+		default:
+			return nil
+		}
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("store/sqlite: open %s: the folder %s does not exist: create it first", path, filepath.Dir(path))
+	}
+	return fmt.Errorf("store/sqlite: open: %w", err)
 }
 
 // dsn is the driver's form of path, with the settings of each connection.
@@ -142,6 +182,7 @@ const (
 	codeIOErr    = 10
 	codeCorrupt  = 11
 	codeFull     = 13
+	codeCantOpen = 14
 	codeNotADB   = 26
 	codeUnique   = 2067
 )
@@ -179,8 +220,8 @@ func advice(err error) string {
 	switch code(err) & 0xff {
 	case codeNotADB, codeCorrupt:
 		return "the file is not an SQLite database, or it is damaged: give another path, or restore a backup"
-	case codeReadOnly:
-		return "the file or its folder cannot be written: change its permissions"
+	case codeReadOnly, codeCantOpen:
+		return "the file or its folder cannot be opened for writing: change its permissions"
 	case codeFull:
 		return "the disk is full: free some space; nothing that was acknowledged is lost, and no restart is needed"
 	case codeIOErr:

@@ -86,9 +86,18 @@ func (s *Store) DeleteApp(ctx context.Context, clientID string) (int64, error) {
 				}
 				return store.ErrNotFound
 			}
-			counted, err = affected(conn.ExecContext(ctx, deleteByClient, clientID))
-			deleted = err == nil
-			return err
+			// In parts, since a single answer may not take for ever.
+			counted = 0
+			for {
+				n, err := affected(conn.ExecContext(ctx, deleteByClient, clientID, deleteAtOnce))
+				if err != nil {
+					return err
+				}
+				if counted += n; n < deleteAtOnce {
+					deleted = true
+					return nil
+				}
+			}
 		})
 		unknown = unknown || err != nil && deleted && s.d.Classify(err) == Away
 		return counted, err

@@ -44,6 +44,8 @@ func (s *Store) create(ctx context.Context, candidate store.Authorization) (stor
 	})
 }
 
+var errTokenTaken = errors.New("the token hash is taken by another record")
+
 var errMoved = errors.New("the record in the way has changed")
 
 // supersede puts the candidate in the place of an expired record, in one step.
@@ -109,6 +111,10 @@ func (s *Store) Replace(ctx context.Context, rec store.Authorization) (store.Aut
 		case err == nil:
 			return now, nil
 		case s.d.Classify(err) == Unique:
+			// No ErrConflict for a hash that is taken: callers would try again.
+			if other, err := scanAuthorization(s.queryRow(ctx, getByHash, rec.TokenHash[:])); err == nil && other.ID != rec.ID {
+				return now, errTokenTaken
+			}
 			return now, &store.ConflictError{Field: "fingerprint"}
 		case !errors.Is(err, store.ErrNotFound):
 			return now, err

@@ -83,25 +83,19 @@ func slots(n int) chan struct{} {
 	return make(chan struct{}, n)
 }
 
-// DB returns the database that the Store works on, for the host's other
-// tables, such as those of package account. It must not be closed.
+// DB returns the database.
 func (s *Store) DB() *sql.DB { return s.db }
 
-// Migrate creates or updates the tables. It does nothing if they are up to
-// date, may be called by many processes at once, and refuses a database that a
-// newer version of this module has migrated: errors.Is(err, store.ErrSchema).
-func (s *Store) Migrate(ctx context.Context) error { return s.MigrateOn(ctx, s.db) }
-
-// MigrateOn is Migrate through another handle on the same database.
-func (s *Store) MigrateOn(ctx context.Context, db *sql.DB) error {
+// Migrate runs the migrations that are missing, on db: the Store's own or
+// another handle on the same database.
+func (s *Store) Migrate(ctx context.Context, db *sql.DB) error {
 	_, err := do(ctx, s, "migrate", reading, func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, migrate.Up(ctx, db, s.d.Schema)
 	})
 	return err
 }
 
-// Ready returns nil if the database answers and its schema is the one that this
-// program needs. It wraps store.ErrSchema if the schema is another.
+// Ready says whether the schema can be used.
 func (s *Store) Ready(ctx context.Context) error {
 	_, err := do(ctx, s, "ready", once, func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, migrate.Check(ctx, s.db, s.d.Schema, func(err error) bool {
@@ -128,9 +122,12 @@ func (s *Store) forget() {
 	}
 }
 
-// Close closes the statements and the database. Only an owner calls it.
-func (s *Store) Close() error {
+// Close closes the statements, and the database if asked to.
+func (s *Store) Close(database bool) error {
 	s.forget()
+	if !database {
+		return nil
+	}
 	if err := s.db.Close(); err != nil {
 		return fmt.Errorf("%s: close: %w", s.d.Name, err)
 	}
@@ -173,7 +170,7 @@ func do[T any](ctx context.Context, s *Store, what string, m mode, fn func(conte
 		}
 		class := s.d.Classify(err)
 		if class == ReadOnly {
-			s.dropIdle()
+			s.dropIdle(ctx)
 		}
 		pause, again := backoff(class, attempt)
 		if _, bounded := ctx.Deadline(); !bounded && time.Now().After(giveUp) {
@@ -258,14 +255,15 @@ func backoff(class Class, attempt int) (pause time.Duration, again bool) {
 }
 
 // dropIdle closes the idle connections: they lead to a server that has become
-// read-only, and the pool would hand them out for ever.
-func (s *Store) dropIdle() {
-	open := s.db.Stats().MaxOpenConnections
-	s.db.SetMaxIdleConns(0)
-	if open > 0 {
-		s.db.SetMaxIdleConns(open)
-	} else {
-		s.db.SetMaxIdleConns(2) // database/sql's own default
+// read-only, and the pool would hand them out for ever. It leaves the pool's
+// settings alone, which are the host's.
+func (s *Store) dropIdle(ctx context.Context) {
+	for range s.db.Stats().Idle {
+		conn, err := s.db.Conn(ctx)
+		if err != nil {
+			return
+		}
+		_ = conn.Raw(func(any) error { return driver.ErrBadConn })
 	}
 }
 
@@ -279,6 +277,8 @@ func (s *Store) wrap(what string, err, ctxErr error) error {
 		return fmt.Errorf("%s: %s: %w: tables are missing: run Migrate (authz migrate on the command line): %w", s.d.Name, what, store.ErrSchema, &cause{err})
 	case errors.Is(err, store.ErrSchema):
 		return fmt.Errorf("%s: %s: %w", s.d.Name, what, err)
+	case s.d.Advice(err) != "" && ctxErr != nil && !errors.Is(err, ctxErr):
+		return fmt.Errorf("%s: %s: %w: %w: %s", s.d.Name, what, ctxErr, &cause{err}, s.d.Advice(err))
 	case s.d.Advice(err) != "":
 		return fmt.Errorf("%s: %s: %w: %s", s.d.Name, what, &cause{err}, s.d.Advice(err))
 	case ctxErr != nil && !errors.Is(err, ctxErr):
@@ -317,7 +317,7 @@ func (s *Store) prepare(ctx context.Context, id statement) (*sql.Stmt, error) {
 	if stmt := s.stmts[id].Load(); stmt != nil {
 		return stmt, nil
 	}
-	stmt, err := s.db.PrepareContext(context.WithoutCancel(ctx), texts[id])
+	stmt, err := s.db.PrepareContext(ctx, texts[id])
 	if err != nil {
 		return nil, err
 	}
@@ -349,6 +349,11 @@ func (s *Store) pinned(ctx context.Context, fn func(context.Context, *sql.Conn) 
 func (s *Store) transact(ctx context.Context, fn func(context.Context, *sql.Conn) error) error {
 	return s.pinned(ctx, func(ctx context.Context, conn *sql.Conn) (err error) {
 		if _, err := conn.ExecContext(ctx, s.d.Begin); err != nil {
+			if ctx.Err() != nil {
+				// The driver may have begun and still say that ctx ended: SQLite's
+				// one lock for writers would then lie in the pool for ever.
+				_, _ = conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK")
+			}
 			return err
 		}
 		ctx = context.WithoutCancel(ctx)

@@ -78,7 +78,9 @@ const (
 
 	deleteRevision = `DELETE FROM authz_authorizations WHERE id = $1 AND revision = $2`
 
-	deleteByClient = `DELETE FROM authz_authorizations WHERE client_id = $1`
+	deleteByClient = `DELETE FROM authz_authorizations
+WHERE id IN (SELECT id FROM authz_authorizations WHERE client_id = $1 LIMIT $2)`
+	deleteAtOnce = 1000
 
 	// The row stays, so that the client_id stays taken.
 	deleteApp = `UPDATE authz_apps SET revision = revision + 1, deleted = 1, secrets = '[]' WHERE client_id = $1 AND deleted = 0`
