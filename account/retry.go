@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"net"
 	"strings"
 	"syscall"
 	"time"
@@ -64,8 +65,15 @@ func unusable(err error) bool {
 		state == "25006": // read-only since a failover
 		return true
 	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return false
+	}
+	var network net.Error // such as the time-out of a dialer's connection
+	if errors.As(err, &network) {
+		return true
+	}
 	for _, gone := range []error{
-		driver.ErrBadConn, sql.ErrConnDone, io.EOF, io.ErrUnexpectedEOF,
+		driver.ErrBadConn, sql.ErrConnDone, io.EOF, io.ErrUnexpectedEOF, net.ErrClosed,
 		syscall.ECONNRESET, syscall.ECONNREFUSED, syscall.EPIPE,
 	} {
 		if errors.Is(err, gone) {
