@@ -334,6 +334,9 @@ func (m *Manager) Verify(ctx context.Context, token string) (Authorization, erro
 // Delete returns. Errors: [ErrNotFound], also if it belongs to somebody else;
 // any other error is the store's.
 func (m *Manager) Delete(ctx context.Context, owner string, id int64) error {
+	if !validOwner(owner) { // nobody's, and not every store can look it up
+		return fmt.Errorf("authz: delete: %w", ErrNotFound)
+	}
 	if err := m.store.Delete(ctx, owner, id); err != nil {
 		return fmt.Errorf("authz: delete: %w", err)
 	}

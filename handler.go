@@ -600,7 +600,8 @@ func (w *response) log(r *http.Request) {
 	}
 	if w.err != nil {
 		attrs = append(attrs, slog.String("error", w.err.Error()))
-		if w.status >= 500 {
+		// A client that hangs up ends its own request: no fault of this side.
+		if w.status >= 500 && !errors.Is(r.Context().Err(), context.Canceled) {
 			level = slog.LevelError
 		}
 	}
