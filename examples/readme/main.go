@@ -25,6 +25,7 @@ func main() {
 
 	api, err := authz.NewHandler(tokens, authz.HandlerConfig{Authenticator: authz.BasicAuth(login)})
 	check(err)
+	http.Handle("/authorizations", api) // clients try one-time passwords here
 	http.Handle("/authorizations/", api)
 	http.HandleFunc("GET /hello", func(w http.ResponseWriter, r *http.Request) {
 		a, err := tokens.Verify(r.Context(), strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "))
@@ -43,7 +44,7 @@ func main() {
 
 // login asks your users table; an unknown login must take as long as a wrong password.
 func login(_ context.Context, c authz.Credentials) (authz.User, error) {
-	if c.Login != "mona" || !c.Password.Equal(authz.NewSecret("octocat")) {
+	if right := c.Password.Equal(authz.NewSecret("octocat")); !right || c.Login != "mona" {
 		return authz.User{}, authz.ErrBadCredentials
 	}
 	return authz.User{ID: "1", Login: "mona"}, nil
