@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"net/url"
 	"runtime"
 	"strings"
 	"sync"
@@ -246,4 +247,82 @@ func openDB(t *testing.T, dsn string) *sql.DB {
 	}
 	t.Cleanup(func() { _ = db.Close() })
 	return db
+}
+
+// Close does not wait for a server that does not answer.
+func TestCloseOnAHungNetwork(t *testing.T) {
+	p, through := newProxy(t, pgtest.DSN(t))
+	s, err := postgres.Open(t.Context(), through+"&pool_max_conns=8")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for i := range 64 { // opens all connections
+		wg.Go(func() { _, _, _ = s.GetOrCreate(t.Context(), candidate(fmt.Sprint("warm ", i))) })
+	}
+	wg.Wait()
+	p.swallow.Store(true)
+	start := time.Now()
+	_ = s.Close()
+	if took := time.Since(start); took > 3*time.Second {
+		t.Errorf("Close on a hung network took %v, want about a second", took)
+	}
+}
+
+// An app with more authorizations than one statement can delete in the time
+// that one answer may take can be deleted.
+func TestDeleteOfABigApp(t *testing.T) {
+	s := open(t, pgtest.DSN(t))
+	now := time.Now()
+	if _, err := s.CreateApp(t.Context(), store.App{ClientID: "big", Name: "big", CreatedAt: now, UpdatedAt: now}); err != nil {
+		t.Fatal(err)
+	}
+	const rows = 6000
+	for _, text := range []string{
+		`INSERT INTO authz_authorizations (revision, owner, client_id, fingerprint, scopes, note, note_url, token_hash, token_last_eight, created_at, updated_at)
+			SELECT 1, 'owner ' || i, 'big', '', '', '', '', sha256(i::text::bytea), '', 1, 1 FROM generate_series(1, ` + fmt.Sprint(rows) + `) i`,
+		`CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.001); RETURN OLD; END $$`,
+		`CREATE TRIGGER slow BEFORE DELETE ON authz_authorizations FOR EACH ROW EXECUTE FUNCTION slow()`,
+	} {
+		if _, err := s.DB().ExecContext(t.Context(), text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	start := time.Now()
+	n, err := s.DeleteApp(ctx, "big")
+	if err != nil || n != rows {
+		t.Errorf("DeleteApp = %d, %v after %v; want %d", n, err, time.Since(start), rows)
+	}
+}
+
+// A role that may not create tables can use a schema that is up to date.
+func TestOpenWithoutTheRightToCreate(t *testing.T) {
+	dsn := pgtest.Database(t)
+	s := open(t, dsn)
+	role := fmt.Sprintf("authz_test_%d", time.Now().UnixNano())
+	for _, text := range []string{
+		`CREATE ROLE ` + role + ` LOGIN PASSWORD 'x'`,
+		`REVOKE CREATE ON SCHEMA public FROM PUBLIC`,
+		`GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO ` + role,
+	} {
+		if _, err := s.DB().ExecContext(t.Context(), text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() { _, _ = openDB(t, dsn).Exec(`DROP OWNED BY ` + role + `; DROP ROLE ` + role) })
+	u, err := url.Parse(dsn)
+	if err != nil {
+		t.Fatal("the DSN is no URL")
+	}
+	u.User = url.UserPassword(role, "x")
+	limited, err := postgres.Open(t.Context(), u.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer limited.Close()
+	if _, created, err := limited.GetOrCreate(t.Context(), candidate("limited")); err != nil || !created {
+		t.Errorf("GetOrCreate = %v, %v; want created", created, err)
+	}
 }
