@@ -107,7 +107,7 @@ const (
 // BasicAuth makes an [Authenticator] from a function that checks a login, a
 // password and a one-time password, and returns the errors that Authenticator
 // names. It reads what clients of GitHub's API send: the scheme in any case,
-// padding or none, a newline at the end of the encoded credentials, and the
+// padding or none, spaces and a newline in the encoded credentials, and the
 // word null for "no code". A token in the place of login or password, or with
 // the schemes token and Bearer, is ErrTokenNotAllowed.
 func BasicAuth(check func(ctx context.Context, c Credentials) (User, error)) Authenticator {
@@ -126,7 +126,9 @@ func (check basicAuth) Authenticate(r *http.Request) (User, error) {
 	case !strings.EqualFold(scheme, "basic"):
 		return User{}, ErrNoCredentials
 	}
-	login, password, ok := decodeBasic(strings.TrimSpace(encoded))
+	// Perl's MIME::Base64 breaks long credentials into lines, which arrive here
+	// with spaces between them.
+	login, password, ok := decodeBasic(strings.Join(strings.Fields(encoded), ""))
 	if !ok {
 		return User{}, ErrBadCredentials
 	}

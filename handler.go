@@ -183,6 +183,10 @@ func (h *handler) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("X-Request-Id", w.id)
 
+	if straysAfter(r) {
+		header.Set("Connection", "close")
+	}
+
 	r = r.WithContext(r.Context()) // a copy: ServeMux writes to it
 	defer func() {
 		if p := recover(); p != nil {
@@ -299,6 +303,16 @@ func (h *handler) readBody(w *response, r *http.Request) ([]byte, error) {
 		return nil, errSlow
 	}
 	return nil, errNotJSON
+}
+
+// straysAfter reports whether a line end may follow the request's body. Old
+// clients send one, the github package of npm among them, and net/http takes it
+// for the next request, except after POST: a connection that is used again would
+// answer every second request with 400. All of them are on Node, whose agent
+// asks for keep-alive in so many words; clients that do not ask keep theirs.
+func straysAfter(r *http.Request) bool {
+	return r.ProtoMajor == 1 && r.ContentLength > 0 && r.Method != http.MethodPost &&
+		strings.EqualFold(r.Header.Get("Connection"), "keep-alive")
 }
 
 // requestID keeps the client's X-Request-Id if it is a UUID.

@@ -553,6 +553,7 @@ func TestOldClients(t *testing.T) {
 		{"escaped", `{"client\u005fsecret":"` + strings.Replace(clientSecret, "a", `\u0061`, 1) + `"}`, nil},
 		{"basic", minimalBody, []string{"Authorization: basic " + encoded("mona:"+password)}},
 		{"BASIC", minimalBody, []string{"Authorization: BASIC " + encoded("mona:"+password)}},
+		{"credentials in two lines", minimalBody, []string{"Authorization: Basic " + encoded("mona:" + password)[:6] + " " + encoded("mona:" + password)[6:]}},
 		{"spaces after Basic", minimalBody, []string{"Authorization: Basic   " + encoded("mona:"+password)}},
 		{"newline in the credentials", minimalBody, []string{"Authorization: Basic " + encoded("mona:"+password+"\n")}},
 		{"CRLF in the credentials", minimalBody, []string{"Authorization: Basic " + encoded("mona:"+password+"\r\n")}},
@@ -1280,5 +1281,41 @@ func TestPanics(t *testing.T) {
 	c.write(t, head(path, "Content-Length: 0", "X-Abort: yes"))
 	if _, err := c.r.ReadByte(); !errors.Is(err, io.EOF) {
 		t.Errorf("ErrAbortHandler: read %v, want EOF", err)
+	}
+}
+
+// npm's github package writes a line end behind its bodies, and Node keeps its
+// connections: the line end must not become the next request.
+func TestStrayLineEndAfterABody(t *testing.T) {
+	s := newServer(t)
+	request := func(connection string) string {
+		return "PUT " + path + " HTTP/1.1\r\nHost: api.example.com\r\nAuthorization: " + basic("mona", password) + "\r\n" +
+			connection + "Content-Length: " + strconv.Itoa(len(minimalBody)) + "\r\n\r\n" + minimalBody
+	}
+	for _, end := range []string{"\n", "\r\n"} {
+		c := s.dial(t)
+		c.write(t, request("Connection: keep-alive\r\n")+end)
+		resp, err := http.ReadResponse(c.r, &http.Request{Method: "PUT"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, resp.Body); err != nil || !resp.Close {
+			t.Errorf("body and %q: connection kept (%v), want it closed", end, err)
+		}
+		if rest, err := io.ReadAll(c.r); len(rest) != 0 || err != nil {
+			t.Errorf("body and %q: after the answer came %q, %v; want nothing", end, rest, err)
+		}
+	}
+	// Who does not ask for keep-alive keeps the connection.
+	c := s.dial(t)
+	for range 3 {
+		c.write(t, request(""))
+		resp, err := http.ReadResponse(c.r, &http.Request{Method: "PUT"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.Close || resp.StatusCode/100 != 2 {
+			t.Errorf("status %d, closed %v, %v; want the connection kept", resp.StatusCode, resp.Close, err)
+		}
 	}
 }
