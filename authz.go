@@ -44,7 +44,9 @@ type Config struct {
 	Scopes []string
 
 	// Apps keeps the registered apps. Defaults to the Manager's store; set it
-	// if the host has its own table of apps.
+	// if the host has its own table of apps. Deleting an app there does not
+	// remove its authorizations from the Manager's store: they are dead, as
+	// long as the client_id is never given out again.
 	Apps store.Apps
 
 	// Now is the clock. Defaults to time.Now.

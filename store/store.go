@@ -1,4 +1,4 @@
-// Package store is the contract between a [authz.Manager] and the place where
+// Package store is the contract between an [authz.Manager] and the place where
 // its records live.
 //
 // Three implementations come with the module: store/memory, store/sqlite and

@@ -99,15 +99,13 @@ func taken(err error) bool {
 func sentence(err error) string {
 	text := strings.Join(strings.Fields(plain(err)), " ")
 	switch {
-	case strings.Contains(text, "space and start again"), strings.Contains(text, "change its permissions"):
-	case sqliteCode(err) == 13, errors.Is(err, syscall.ENOSPC):
+	case strings.Contains(text, "free some space"), strings.Contains(text, "change its permissions"):
+	case errors.Is(err, syscall.ENOSPC):
 		text += ": free some space on the disk and try again"
-	case sqliteCode(err) == 8, errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
 		text += ": change the permissions, or give another path"
 	case errors.Is(err, syscall.EISDIR):
 		text += ": give the path of a file"
-	case sqliteCode(err) == 14:
-		text += ": see that the file and its folder exist and can be read and written"
 	}
 	return text
 }
@@ -139,15 +137,6 @@ func plain(err error) string {
 		before, text = text, packages.Replace(text)
 	}
 	return strings.TrimPrefix(text, ": ")
-}
-
-// sqliteCode is the primary result code of SQLite, https://sqlite.org/rescode.html.
-func sqliteCode(err error) int {
-	var coded interface{ Code() int }
-	if errors.As(err, &coded) {
-		return coded.Code() & 0xff
-	}
-	return 0
 }
 
 // listenError says what to do about an address that cannot be listened on.
