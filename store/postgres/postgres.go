@@ -103,6 +103,7 @@ const (
 // server that takes more than 5 s counts as none. The caller must Close the
 // Store.
 //
+// Behind a pooler in transaction mode Open fails without binary_parameters=yes.
 // No error of Open holds the password.
 func Open(ctx context.Context, dsn string) (*Store, error) {
 	cfg, err := pq.NewConfig(dsn)
@@ -138,11 +139,41 @@ func Open(ctx context.Context, dsn string) (*Store, error) {
 		_ = s.Close()
 		return nil, fmt.Errorf("store/postgres: open: %s does not answer: %w", where(cfg), reason(err))
 	}
+	if !cfg.BinaryParameters && conns > 1 {
+		if err := direct(ctx, db); err != nil {
+			_ = s.Close()
+			return nil, fmt.Errorf("store/postgres: open: %w", err)
+		}
+	}
 	if err := s.Migrate(ctx); err != nil {
 		_ = s.Close()
 		return nil, err
 	}
 	return s, nil
+}
+
+const poolerAdvice = "a pooler in transaction mode stands between: add binary_parameters=yes to the DSN, or use NewPooled"
+
+// direct refuses a db behind a pooler in transaction mode before it does harm:
+// under load, kept statements fail there, and unnamed ones can get the answers
+// of others. Two connections that are open at once have two server processes,
+// unless somebody hands these out by turns.
+func direct(ctx context.Context, db *sql.DB) error {
+	var process [2]int64
+	for i := range process {
+		conn, err := db.Conn(ctx)
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		if err := conn.QueryRowContext(ctx, "SELECT pg_backend_pid()").Scan(&process[i]); err != nil {
+			return err
+		}
+	}
+	if process[0] == process[1] {
+		return errors.New(poolerAdvice)
+	}
+	return nil
 }
 
 // Migrate creates or updates the tables. It does nothing if they are up to
@@ -290,7 +321,7 @@ func advice(err error) string {
 	}
 	switch server.SQLState() {
 	case "26000", "42P05": // invalid_sql_statement_name, duplicate_prepared_statement
-		return "a pooler in transaction mode stands between: add binary_parameters=yes to the DSN, or use NewPooled"
+		return poolerAdvice
 	case "42501": // insufficient_privilege
 		return "grant the user of the DSN what is missing"
 	case "53100": // disk_full

@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 
@@ -62,6 +63,16 @@ func TestSerializable(t *testing.T) {
 func TestPgBouncer(t *testing.T) {
 	storetest.Run(t, handles(func(t *testing.T) string { return pgtest.PgBouncer(t, pgtest.DSN(t), 4) },
 		func(t *testing.T, dsn string) *postgres.Store { return open(t, dsn+"&binary_parameters=yes") }))
+}
+
+// Without the setting Open says what is missing, before anything goes wrong.
+func TestOpenNoticesThePooler(t *testing.T) {
+	for _, size := range []int{1, 4} {
+		_, err := postgres.Open(t.Context(), pgtest.PgBouncer(t, pgtest.DSN(t), size))
+		if err == nil || !strings.Contains(err.Error(), "binary_parameters=yes") {
+			t.Errorf("Open behind a pooler of %d = %v, want an error that says binary_parameters=yes", size, err)
+		}
+	}
 }
 
 func TestNewPooled(t *testing.T) {
