@@ -312,13 +312,12 @@ func TestClosedStdout(t *testing.T) {
 	p.stop()
 }
 
-// Through PgBouncer in transaction mode the demo, users included, works with
-// binary_parameters=yes.
+// The demo, users included, works behind PgBouncer in transaction mode.
 func TestDemoPooler(t *testing.T) {
 	t.Setenv("HOME", t.TempDir())
 	t.Setenv("XDG_CONFIG_HOME", "")
 	pooler := pgtest.PgBouncer(t, pgtest.DSN(t), 4)
-	_, c := startDemo(t, pooler+"&binary_parameters=yes")
+	_, c := startDemo(t, pooler)
 	var wg sync.WaitGroup
 	for i := range 16 {
 		wg.Go(func() {

@@ -103,7 +103,8 @@ const (
 // server that takes more than 5 s counts as none. The caller must Close the
 // Store.
 //
-// Behind a pooler in transaction mode Open fails without binary_parameters=yes.
+// Behind a pooler in transaction mode Open sets binary_parameters=yes itself,
+// if it can tell: say it in the DSN if the pooler goes round-robin.
 // No error of Open holds the password.
 func Open(ctx context.Context, dsn string) (*Store, error) {
 	cfg, err := pq.NewConfig(dsn)
@@ -124,6 +125,34 @@ func Open(ctx context.Context, dsn string) (*Store, error) {
 	if cfg.ApplicationName == "" && cfg.FallbackApplicationName == "" {
 		cfg.FallbackApplicationName = "authz"
 	}
+	s, err := connect(ctx, cfg, conns)
+	if err != nil {
+		return nil, err
+	}
+	if !cfg.BinaryParameters && conns > 1 {
+		pooled, err := pooled(ctx, s.DB())
+		if err != nil || pooled {
+			_ = s.Close()
+		}
+		if err != nil {
+			return nil, fmt.Errorf("store/postgres: open: %w", err)
+		}
+		if pooled {
+			cfg.BinaryParameters = true
+			if s, err = connect(ctx, cfg, conns); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if err := s.Migrate(ctx); err != nil {
+		_ = s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// connect returns a Store on a pool of its own, which has answered once.
+func connect(ctx context.Context, cfg pq.Config, conns int) (*Store, error) {
 	end := new(deadline)
 	db, err := openDB(cfg, dialer{patience, end})
 	if err != nil {
@@ -139,41 +168,26 @@ func Open(ctx context.Context, dsn string) (*Store, error) {
 		_ = s.Close()
 		return nil, fmt.Errorf("store/postgres: open: %s does not answer: %w", where(cfg), reason(err))
 	}
-	if !cfg.BinaryParameters && conns > 1 {
-		if err := direct(ctx, db); err != nil {
-			_ = s.Close()
-			return nil, fmt.Errorf("store/postgres: open: %w", err)
-		}
-	}
-	if err := s.Migrate(ctx); err != nil {
-		_ = s.Close()
-		return nil, err
-	}
 	return s, nil
 }
 
-const poolerAdvice = "a pooler in transaction mode stands between: add binary_parameters=yes to the DSN, or use NewPooled"
-
-// direct refuses a db behind a pooler in transaction mode before it does harm:
-// under load, kept statements fail there, and unnamed ones can get the answers
-// of others. Two connections that are open at once have two server processes,
-// unless somebody hands these out by turns.
-func direct(ctx context.Context, db *sql.DB) error {
+// pooled notices a pooler in transaction mode before it does harm: under load,
+// kept statements fail there, and unnamed ones can get the answers of others.
+// Two connections that are open at once have two server processes, unless
+// somebody hands these out by turns.
+func pooled(ctx context.Context, db *sql.DB) (bool, error) {
 	var process [2]int64
 	for i := range process {
 		conn, err := db.Conn(ctx)
 		if err != nil {
-			return err
+			return false, err
 		}
 		defer conn.Close()
 		if err := conn.QueryRowContext(ctx, "SELECT pg_backend_pid()").Scan(&process[i]); err != nil {
-			return err
+			return false, err
 		}
 	}
-	if process[0] == process[1] {
-		return errors.New(poolerAdvice)
-	}
-	return nil
+	return process[0] == process[1], nil
 }
 
 // Migrate creates or updates the tables. It does nothing if they are up to
@@ -321,7 +335,7 @@ func advice(err error) string {
 	}
 	switch server.SQLState() {
 	case "26000", "42P05": // invalid_sql_statement_name, duplicate_prepared_statement
-		return poolerAdvice
+		return "a pooler in transaction mode stands between: add binary_parameters=yes to the DSN, or use NewPooled"
 	case "42501": // insufficient_privilege
 		return "grant the user of the DSN what is missing"
 	case "53100": // disk_full
