@@ -69,46 +69,25 @@ func (p *program) runDemo(ctx context.Context, f *demoFlags) error {
 	if err != nil {
 		return err
 	}
-	t, err := p.target(&f.storeFlags)
+	svc, err := p.openService(ctx, &f.listenFlags, &f.storeFlags, authz.Config{}, log)
 	if err != nil {
 		return err
 	}
-	ln, err := listen(ctx, f.addr)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = ln.Close() }()
-	s, err := openStore(ctx, t)
-	if err != nil {
-		return err
-	}
-	defer s.close()
-	key, err := keyOf(ctx, s, f.keyFile, func(text string) { log.Warn(text) })
-	if err != nil {
-		return err
-	}
-	m, err := s.manager(authz.Config{})
-	if err != nil {
-		return err
-	}
-	users, err := s.directory(account.Config{Key: key, OTPReuse: f.otpReuse})
-	if err != nil {
-		return flagError(err)
-	}
-	setup := &demoSetup{key: key, m: m, users: users, log: log}
+	defer svc.close()
+	setup := &demoSetup{key: svc.key, m: svc.m, users: svc.users, log: log}
 	cred, err := setup.credentials(ctx)
 	if err != nil {
 		return err
 	}
-	handler, err := newHandler(s, m, users, routes{prefixes: defaultPrefixes}, log)
+	handler, err := newHandler(svc, routes{prefixes: defaultPrefixes}, log)
 	if err != nil {
 		return err
 	}
-	warnExposed(log, ln, false)
-	return serveUntil(ctx, ln, handler, nil, log, func() {
-		cred.BaseURL = baseURL("http", f.addr, ln)
-		log.Info("serving", "base_url", cred.BaseURL, "store", t.name())
-		if err := p.print(cred, func(w io.Writer) { cred.text(w, t, keyPath(t, f.keyFile)) }); err != nil {
+	warnExposed(log, svc.ln, false)
+	return serveUntil(ctx, svc.ln, handler, nil, log, func() {
+		cred.BaseURL = baseURL("http", f.addr, svc.ln)
+		log.Info("serving", "base_url", cred.BaseURL, "store", svc.target.name())
+		if err := p.print(cred, func(w io.Writer) { cred.text(w, svc.target, keyPath(svc.target, f.keyFile)) }); err != nil {
 			log.Warn(err.Error())
 		}
 	})

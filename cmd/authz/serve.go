@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/seed-926035fd/authz"
-	"github.com/seed-926035fd/authz/account"
 )
 
 type serveFlags struct {
@@ -72,47 +71,26 @@ func (p *program) runServe(ctx context.Context, f *serveFlags) error {
 	if err != nil {
 		return err
 	}
-	t, err := p.target(&f.storeFlags)
+	svc, err := p.openService(ctx, &f.listenFlags, &f.storeFlags, authz.Config{Lifetime: f.lifetime, Scopes: f.scopes}, log)
 	if err != nil {
 		return err
 	}
-	ln, err := listen(ctx, f.addr)
+	defer svc.close()
+	handler, err := newHandler(svc, rt, log)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = ln.Close() }()
-	s, err := openStore(ctx, t)
-	if err != nil {
-		return err
-	}
-	defer s.close()
-	key, err := keyOf(ctx, s, f.keyFile, func(text string) { log.Warn(text) })
-	if err != nil {
-		return err
-	}
-	m, err := s.manager(authz.Config{Lifetime: f.lifetime, Scopes: f.scopes})
-	if err != nil {
-		return flagError(err)
-	}
-	users, err := s.directory(account.Config{Key: key, OTPReuse: f.otpReuse})
-	if err != nil {
-		return flagError(err)
-	}
-	handler, err := newHandler(s, m, users, rt, log)
-	if err != nil {
-		return err
-	}
-	warnExposed(log, ln, encrypt != nil)
-	if t.kind == kindMemory {
+	warnExposed(log, svc.ln, encrypt != nil)
+	if svc.target.kind == kindMemory {
 		log.Warn("the store memory: is empty at each start and has no users: authz demo --store memory: makes some")
 	}
 	scheme := "http"
 	if encrypt != nil {
 		scheme = "https"
 	}
-	return serveUntil(ctx, ln, handler, encrypt, log, func() {
-		base := baseURL(scheme, f.addr, ln)
-		log.Info("serving", "base_url", base, "store", t.name(), "prefixes", strings.Join(shown(rt.prefixes), " "))
+	return serveUntil(ctx, svc.ln, handler, encrypt, log, func() {
+		base := baseURL(scheme, f.addr, svc.ln)
+		log.Info("serving", "base_url", base, "store", svc.target.name(), "prefixes", strings.Join(shown(rt.prefixes), " "))
 		err := p.print(struct {
 			BaseURL string `json:"base_url"`
 		}{base}, func(w io.Writer) { fmt.Fprintf(w, "authz serves on %s\n", base) })

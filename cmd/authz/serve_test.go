@@ -272,7 +272,7 @@ func TestStoreAway(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h, err := newHandler(s, m, users, routes{prefixes: defaultPrefixes}, slog.New(slog.DiscardHandler))
+	h, err := newHandler(&service{stores: s, m: m, users: users}, routes{prefixes: defaultPrefixes}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -67,6 +67,53 @@ func (f *listenFlags) logger(w io.Writer) (*slog.Logger, error) {
 	return nil, usagef("--log-format must be text or json, not %q", f.logFormat)
 }
 
+// service is what a server is made of.
+type service struct {
+	target target
+	ln     net.Listener
+	stores *stores
+	key    authz.Secret
+	m      *authz.Manager
+	users  *account.Directory
+}
+
+// openService opens the port before anything else is touched, then the store. The
+// caller closes what comes back.
+func (p *program) openService(ctx context.Context, f *listenFlags, sf *storeFlags, cfg authz.Config, log *slog.Logger) (_ *service, err error) {
+	s := new(service)
+	if s.target, err = p.target(sf); err != nil {
+		return nil, err
+	}
+	if s.ln, err = listen(ctx, f.addr); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	if s.stores, err = openStore(ctx, s.target); err != nil {
+		return nil, err
+	}
+	if s.m, err = s.stores.manager(cfg); err != nil {
+		return nil, flagError(err)
+	}
+	if s.key, err = keyOf(ctx, s.stores, f.keyFile, func(text string) { log.Warn(text) }); err != nil {
+		return nil, err
+	}
+	if s.users, err = s.stores.directory(account.Config{Key: s.key, OTPReuse: f.otpReuse}); err != nil {
+		return nil, flagError(err)
+	}
+	return s, nil
+}
+
+func (s *service) close() {
+	_ = s.ln.Close()
+	if s.stores != nil {
+		s.stores.close()
+	}
+}
+
 // routes is what a server answers.
 type routes struct {
 	prefixes       []string
@@ -77,11 +124,11 @@ type routes struct {
 var defaultPrefixes = []string{"", "/api/v3"}
 
 // newHandler puts the API, the routes of this program and JSON 404s together.
-func newHandler(s *stores, m *authz.Manager, users *account.Directory, rt routes, log *slog.Logger) (http.Handler, error) {
+func newHandler(s *service, rt routes, log *slog.Logger) (http.Handler, error) {
 	router := &router{mux: http.NewServeMux()}
 	for _, prefix := range rt.prefixes {
-		api, err := authz.NewHandler(m, authz.HandlerConfig{
-			Authenticator:  users.Authenticator(),
+		api, err := authz.NewHandler(s.m, authz.HandlerConfig{
+			Authenticator:  s.users.Authenticator(),
 			Prefix:         prefix,
 			BaseURL:        rt.baseURL,
 			TrustedProxies: rt.trustedProxies,
@@ -91,12 +138,12 @@ func newHandler(s *stores, m *authz.Manager, users *account.Directory, rt routes
 			return nil, flagError(err)
 		}
 		router.apis = append(router.apis, mounted{prefix, api})
-		user := &userRoute{m: m, users: users, url: rt.baseURL + prefix + "/user", relative: rt.baseURL == "", log: log}
+		user := &userRoute{m: s.m, users: s.users, url: rt.baseURL + prefix + "/user", relative: rt.baseURL == "", log: log}
 		router.mux.Handle("GET "+prefix+"/user", logged(log, slog.LevelInfo, user))
 	}
 	slices.SortStableFunc(router.apis, func(a, b mounted) int { return cmp.Compare(len(b.prefix), len(a.prefix)) })
 	router.mux.Handle("GET /healthz", logged(log, slog.LevelDebug, http.HandlerFunc(healthz)))
-	router.mux.Handle("GET /readyz", logged(log, slog.LevelDebug, readyz(s, users, log)))
+	router.mux.Handle("GET /readyz", logged(log, slog.LevelDebug, readyz(s.stores, s.users, log)))
 	router.mux.HandleFunc("/", router.api)
 	return router, nil
 }
