@@ -22,11 +22,12 @@ var mayImport = map[string][]string{
 	"store":            {}, // the contract: no one who implements it links more than the standard library
 	"store/storetest":  {"./store"},
 	"store/memory":     {"./store"},
-	"store/internal":   {"./store", "./internal/migrate"},
-	"store/sqlite":     {"./store", "./store/internal", "./internal/migrate", "modernc.org/sqlite"},
-	"store/postgres":   {"./store", "./store/internal", "./internal/migrate", "github.com/lib/pq"},
+	"store/internal":   {"./store", "./internal/migrate", "./internal/sqlerr"},
+	"store/sqlite":     {"./store", "./store/internal", "./internal/migrate", "./internal/sqlerr", "modernc.org/sqlite"},
+	"store/postgres":   {"./store", "./store/internal", "./internal/migrate", "./internal/sqlerr", "github.com/lib/pq"},
 	"internal/migrate": {"./store"},
-	"account":          {".", "./store", "./internal/migrate", "golang.org/x/crypto", "github.com/pquerna/otp"},
+	"internal/sqlerr":  {}, // by the methods of errors: no driver
+	"account":          {".", "./store", "./internal/migrate", "./internal/sqlerr", "golang.org/x/crypto", "github.com/pquerna/otp"},
 	"cmd":              {".", "./store", "./store/memory", "./store/sqlite", "./store/postgres", "./account", "./internal", "github.com/spf13/cobra", "golang.org/x/term", "github.com/lib/pq", "modernc.org/sqlite"},
 	"internal/pgtest":  {"./internal/pgtest", "github.com/lib/pq"},
 	"docs/backend":     {"./store", "./store/memory"}, // the example of a fourth backend
@@ -34,7 +35,7 @@ var mayImport = map[string][]string{
 }
 
 // noHTTP lists what serves any store, and so must not know the network side.
-var noHTTP = []string{"store", "internal/migrate"}
+var noHTTP = []string{"store", "internal/migrate", "internal/sqlerr"}
 
 // testSupport may be imported by tests only (and by the commands below internal/pgtest).
 var testSupport = []string{"./store/storetest", "./internal/pgtest"}

@@ -5,12 +5,10 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
-	"io"
 	"math/rand/v2"
-	"net"
-	"strings"
-	"syscall"
 	"time"
+
+	"github.com/seed-926035fd/authz/internal/sqlerr"
 )
 
 // patience is how long something is repeated when the context has no deadline.
@@ -34,19 +32,13 @@ func retry(ctx context.Context, f func() error) error {
 	}
 }
 
-// pause says whether err may go away, and how long to wait before a repeat. It
-// knows the drivers by the methods of their errors only.
+// pause says whether err may go away, and how long to wait before a repeat.
 func pause(err error, turn int) (wait time.Duration, again bool) {
-	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return 0, false
-	}
 	limit := 250 * time.Millisecond
-	switch state := sqlState(err); {
-	case state == "40001", state == "40P01": // lost a race: the winner is through
-		limit = 10 * time.Millisecond
-	case sqliteCode(err) == sqliteBusy, sqliteCode(err) == sqliteLocked:
+	switch sqlerr.Classify(err) {
+	case sqlerr.Contend:
 		limit = 20 * time.Millisecond
-	case unusable(err):
+	case sqlerr.Away, sqlerr.ReadOnly:
 	default:
 		return 0, false
 	}
@@ -55,75 +47,20 @@ func pause(err error, turn int) (wait time.Duration, again bool) {
 	return rand.N(longest) + time.Millisecond/4, true
 }
 
-// unusable reports whether the connection is good for nothing any more, though
-// another one may work.
-func unusable(err error) bool {
-	switch state := sqlState(err); {
-	case strings.HasPrefix(state, "08"), // connection exceptions
-		state == "57P01", state == "57P02", state == "57P03", // shutting down, starting up
-		state == "53300", // too many connections
-		state == "25006": // read-only since a failover
-		return true
-	}
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return false
-	}
-	var network net.Error // such as the time-out of a dialer's connection
-	if errors.As(err, &network) {
-		return true
-	}
-	for _, gone := range []error{
-		driver.ErrBadConn, sql.ErrConnDone, io.EOF, io.ErrUnexpectedEOF, net.ErrClosed,
-		syscall.ECONNRESET, syscall.ECONNREFUSED, syscall.EPIPE,
-	} {
-		if errors.Is(err, gone) {
-			return true
-		}
-	}
-	return false
-}
-
-// sqlState returns the SQLSTATE of an error of lib/pq or pgx, else "".
-func sqlState(err error) string {
-	var e interface{ SQLState() string }
-	if errors.As(err, &e) {
-		return e.SQLState()
-	}
-	return ""
-}
-
-// Primary result codes of SQLite.
-const (
-	sqliteError  = 1
-	sqliteBusy   = 5
-	sqliteLocked = 6
-)
-
-// sqliteCode returns the primary result code of an error of modernc.org/sqlite,
-// else 0.
-func sqliteCode(err error) int {
-	var e interface{ Code() int }
-	if errors.As(err, &e) {
-		return e.Code() & 0xff
-	}
-	return 0
-}
-
-func sqliteMissing(err error) bool {
-	return sqliteCode(err) == sqliteError && strings.Contains(err.Error(), "no such table")
-}
+func missing(err error) bool { return sqlerr.Classify(err) == sqlerr.NoTable }
 
 // abandon ends the transaction on conn and gives conn back, or throws it away
 // if it may still be in a transaction.
 func abandon(conn *sql.Conn, cause error) {
-	bad := unusable(cause)
+	class := sqlerr.Classify(cause)
+	bad := class == sqlerr.Away || class == sqlerr.ReadOnly
 	if !bad {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		_, err := conn.ExecContext(ctx, "ROLLBACK")
 		// SQLite says so if no transaction is open: BEGIN itself failed, or the
 		// error ended it.
-		bad = err != nil && sqliteCode(err) != sqliteError
+		bad = err != nil && sqlerr.Code(err)&0xff != sqlerr.SQLiteError
 	}
 	if bad {
 		_ = conn.Raw(func(any) error { return driver.ErrBadConn })

@@ -29,7 +29,6 @@ func SQLite(db *sql.DB) Backend {
 			Migrations: migrate.Load(migrations, "migrations/sqlite"),
 			Begin:      migrate.SQLite,
 		},
-		missing: sqliteMissing,
 	}
 }
 
@@ -50,7 +49,6 @@ func Postgres(db *sql.DB) Backend {
 			Migrations: migrate.Load(migrations, "migrations/postgres"),
 			Begin:      migrate.Postgres,
 		},
-		missing: func(err error) bool { return sqlState(err) == "42P01" },
 	}
 }
 
@@ -59,7 +57,6 @@ type sqlBackend struct {
 	db          *sql.DB
 	read, write string // how a transaction begins
 	set         migrate.Set
-	missing     func(error) bool // a table does not exist
 }
 
 func (b *sqlBackend) migrate(ctx context.Context) error {
@@ -67,7 +64,7 @@ func (b *sqlBackend) migrate(ctx context.Context) error {
 }
 
 func (b *sqlBackend) check(ctx context.Context) error {
-	return retry(ctx, func() error { return migrate.Check(ctx, b.db, b.set, b.missing) })
+	return retry(ctx, func() error { return migrate.Check(ctx, b.db, b.set, missing) })
 }
 
 const userColumns = `id, login, login_key, password, credentials_rev, otp_seed, otp_pending, disabled_at, created_at, updated_at`

@@ -25,18 +25,17 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"runtime"
 	"strconv"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/lib/pq"
 
 	"github.com/seed-926035fd/authz/internal/migrate"
+	"github.com/seed-926035fd/authz/internal/sqlerr"
 	"github.com/seed-926035fd/authz/store"
 	"github.com/seed-926035fd/authz/store/internal/sqlstore"
 )
@@ -82,7 +81,6 @@ func newStore(db *sql.DB, prepared bool) *Store {
 		Prepared: prepared,
 		Calls:    db.Stats().MaxOpenConnections,
 		Detached: true,
-		Classify: classify,
 		Advice:   advice,
 	})
 	return &Store{Store: s, sql: s}
@@ -329,11 +327,7 @@ func (c *boundedConn) next() time.Time {
 
 // advice says what to do about the errors that people meet.
 func advice(err error) string {
-	var server interface{ SQLState() string }
-	if !errors.As(err, &server) {
-		return ""
-	}
-	switch server.SQLState() {
+	switch sqlerr.State(err) {
 	case "26000", "42P05": // invalid_sql_statement_name, duplicate_prepared_statement
 		return "a pooler in transaction mode stands between: add binary_parameters=yes to the DSN, or use NewPooled"
 	case "42501": // insufficient_privilege
@@ -342,40 +336,4 @@ func advice(err error) string {
 		return "the server's disk is full: free some space; nothing that was acknowledged is lost"
 	}
 	return ""
-}
-
-// classify knows PostgreSQL by its SQLSTATE, which every driver's error has,
-// and a broken connection by what Go and the drivers call it.
-// https://www.postgresql.org/docs/current/errcodes-appendix.html
-func classify(err error) sqlstore.Class {
-	var server interface{ SQLState() string }
-	if errors.As(err, &server) {
-		switch state := server.SQLState(); {
-		case state == "40001", state == "40P01": // serialization_failure, deadlock_detected
-			return sqlstore.Contend
-		case state == "25006": // read_only_sql_transaction: the node was demoted
-			return sqlstore.ReadOnly
-		case state == "23505": // unique_violation
-			return sqlstore.Unique
-		case state == "42P01": // undefined_table
-			return sqlstore.NoTable
-		case strings.HasPrefix(state, "08"), // connection_exception
-			state == "53300",                                     // too_many_connections
-			state == "57P01", state == "57P02", state == "57P03": // shutdown, crash, starting up
-			return sqlstore.Away
-		}
-		return sqlstore.Fatal
-	}
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return sqlstore.Fatal
-	}
-	var network net.Error
-	switch {
-	case errors.Is(err, driver.ErrBadConn), errors.Is(err, sql.ErrConnDone),
-		errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed),
-		errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.EPIPE),
-		errors.As(err, &network):
-		return sqlstore.Away
-	}
-	return sqlstore.Fatal
 }

@@ -27,6 +27,7 @@ import (
 	_ "modernc.org/sqlite" // the driver "sqlite"
 
 	"github.com/seed-926035fd/authz/internal/migrate"
+	"github.com/seed-926035fd/authz/internal/sqlerr"
 	"github.com/seed-926035fd/authz/store"
 	"github.com/seed-926035fd/authz/store/internal/sqlstore"
 )
@@ -59,9 +60,8 @@ func New(db *sql.DB) *Store {
 		Prepared: true,
 		// SQLite has one writer at a time. Waiting here is fair and wakes at
 		// once; waiting in SQLite is neither.
-		Writes:   1,
-		Classify: classify,
-		Advice:   advice,
+		Writes: 1,
+		Advice: advice,
 	})
 	return &Store{Store: s, sql: s}
 }
@@ -174,59 +174,18 @@ func dsn(path string) string {
 	return (&url.URL{Scheme: "file", Path: abs, RawQuery: query.Encode()}).String()
 }
 
-// SQLite's result codes: https://sqlite.org/rescode.html
-const (
-	codeBusy     = 5
-	codeLocked   = 6
-	codeReadOnly = 8
-	codeIOErr    = 10
-	codeCorrupt  = 11
-	codeFull     = 13
-	codeCantOpen = 14
-	codeNotADB   = 26
-	codeUnique   = 2067
-)
-
-// code finds the result code in an error of any driver that has one.
-func code(err error) int {
-	var coded interface{ Code() int } // modernc.org/sqlite
-	if errors.As(err, &coded) {
-		return coded.Code()
-	}
-	return 0
-}
-
-func classify(err error) sqlstore.Class {
-	c := code(err)
-	switch {
-	case c == codeUnique:
-		return sqlstore.Unique
-	case c&0xff == codeBusy, c&0xff == codeLocked:
-		return sqlstore.Contend
-	case strings.Contains(err.Error(), "no such table"):
-		return sqlstore.NoTable
-	// Drivers without Code (mattn/go-sqlite3 has fields instead) still say
-	// what SQLite says.
-	case c == 0 && strings.Contains(err.Error(), "database is locked"):
-		return sqlstore.Contend
-	case c == 0 && strings.Contains(err.Error(), "UNIQUE constraint failed"):
-		return sqlstore.Unique
-	}
-	return sqlstore.Fatal
-}
-
 // advice says what to do about the errors that people meet.
 func advice(err error) string {
-	switch code(err) & 0xff {
-	case codeNotADB, codeCorrupt:
+	switch sqlerr.Code(err) & 0xff {
+	case sqlerr.SQLiteNotADB, sqlerr.SQLiteCorrupt:
 		return "the file is not an SQLite database, or it is damaged: give another path, or restore a backup"
-	case codeReadOnly, codeCantOpen:
+	case sqlerr.SQLiteReadOnly, sqlerr.SQLiteCantOpen:
 		return "the file or its folder cannot be opened for writing: change its permissions"
-	case codeFull:
+	case sqlerr.SQLiteFull:
 		return "the disk is full: free some space; nothing that was acknowledged is lost, and no restart is needed"
-	case codeIOErr:
+	case sqlerr.SQLiteIOErr:
 		return "the disk refuses to read or write: see whether it is full or failing"
-	case codeBusy, codeLocked:
+	case sqlerr.SQLiteBusy, sqlerr.SQLiteLocked:
 		return "another process holds the file for too long: end it, or give the call more time"
 	}
 	return ""

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/seed-926035fd/authz/internal/sqlerr"
 	"github.com/seed-926035fd/authz/store"
 )
 
@@ -99,7 +100,7 @@ func (s *Store) DeleteApp(ctx context.Context, clientID string) (int64, error) {
 				}
 			}
 		})
-		unknown = unknown || err != nil && deleted && s.d.Classify(err) == Away
+		unknown = unknown || err != nil && deleted && sqlerr.Classify(err) == sqlerr.Away
 		return counted, err
 	})
 }

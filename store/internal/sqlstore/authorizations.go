@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/seed-926035fd/authz/internal/sqlerr"
 	"github.com/seed-926035fd/authz/store"
 )
 
@@ -110,7 +111,7 @@ func (s *Store) Replace(ctx context.Context, rec store.Authorization) (store.Aut
 		switch {
 		case err == nil:
 			return now, nil
-		case s.d.Classify(err) == Unique:
+		case sqlerr.Classify(err) == sqlerr.Unique:
 			// No ErrConflict for a hash that is taken: callers would try again.
 			if other, err := scanAuthorization(s.queryRow(ctx, getByHash, rec.TokenHash[:])); err == nil && other.ID != rec.ID {
 				return now, errTokenTaken
@@ -146,7 +147,7 @@ func (s *Store) Delete(ctx context.Context, owner string, id int64) error {
 			if err == nil && n == 0 && !unknown {
 				return store.ErrNotFound
 			}
-			unknown = unknown || err != nil && s.d.Classify(err) == Away
+			unknown = unknown || err != nil && sqlerr.Classify(err) == sqlerr.Away
 			return err
 		})
 	})

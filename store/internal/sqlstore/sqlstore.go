@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/seed-926035fd/authz/internal/migrate"
+	"github.com/seed-926035fd/authz/internal/sqlerr"
 	"github.com/seed-926035fd/authz/store"
 )
 
@@ -39,24 +40,9 @@ type Dialect struct {
 	// success for a row that is lost later, and where the driver can block
 	// past any deadline.
 	Detached bool
-	// Classify says what an error of the driver means.
-	Classify func(error) Class
 	// Advice says what people can do about an error of the driver, or "".
 	Advice func(error) string
 }
-
-// Class is the meaning of a driver's error.
-type Class int
-
-// The classes of errors.
-const (
-	Fatal    Class = iota // repeating the statement will not help
-	Contend               // another transaction was in the way: repeat soon
-	Away                  // the database is not there: repeat with patience
-	ReadOnly              // this server only reads: repeat on another connection
-	Unique                // a unique value is taken
-	NoTable               // the schema is not there
-)
 
 // patience is how long a call whose context has no deadline repeats its
 // statements.
@@ -99,7 +85,7 @@ func (s *Store) Migrate(ctx context.Context, db *sql.DB) error {
 func (s *Store) Ready(ctx context.Context) error {
 	_, err := do(ctx, s, "ready", once, func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, migrate.Check(ctx, s.db, s.d.Schema, func(err error) bool {
-			return s.d.Classify(err) == NoTable
+			return sqlerr.Classify(err) == sqlerr.NoTable
 		})
 	})
 	return err
@@ -168,8 +154,8 @@ func do[T any](ctx context.Context, s *Store, what string, m mode, fn func(conte
 		if attempt == 0 {
 			giveUp = time.Now().Add(patience)
 		}
-		class := s.d.Classify(err)
-		if class == ReadOnly {
+		class := sqlerr.Classify(err)
+		if class == sqlerr.ReadOnly {
 			s.dropIdle(ctx)
 		}
 		pause, again := backoff(class, attempt)
@@ -242,11 +228,11 @@ func give(slots chan struct{}) {
 
 // backoff says how long to wait before a statement is repeated, with jitter so
 // that callers which failed together do not return together.
-func backoff(class Class, attempt int) (pause time.Duration, again bool) {
+func backoff(class sqlerr.Class, attempt int) (pause time.Duration, again bool) {
 	switch class {
-	case Contend:
+	case sqlerr.Contend:
 		pause = min(time.Millisecond<<min(attempt, 5), 20*time.Millisecond)
-	case Away, ReadOnly:
+	case sqlerr.Away, sqlerr.ReadOnly:
 		pause = min(5*time.Millisecond<<min(attempt, 10), 250*time.Millisecond)
 	default:
 		return 0, false
@@ -273,7 +259,7 @@ func (s *Store) wrap(what string, err, ctxErr error) error {
 	switch {
 	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrConflict):
 		return err
-	case s.d.Classify(err) == NoTable:
+	case sqlerr.Classify(err) == sqlerr.NoTable:
 		return fmt.Errorf("%s: %s: %w: tables are missing: run Migrate (authz migrate on the command line): %w", s.d.Name, what, store.ErrSchema, &cause{err})
 	case errors.Is(err, store.ErrSchema):
 		return fmt.Errorf("%s: %s: %w", s.d.Name, what, err)
@@ -412,19 +398,7 @@ func (c *cause) Error() string { return c.err.Error() }
 func (c *cause) Is(target error) bool { return errors.Is(c.err, target) }
 
 // Code is SQLite's result code, or 0.
-func (c *cause) Code() int {
-	var coded interface{ Code() int }
-	if errors.As(c.err, &coded) {
-		return coded.Code()
-	}
-	return 0
-}
+func (c *cause) Code() int { return sqlerr.Code(c.err) }
 
 // SQLState is PostgreSQL's, or "".
-func (c *cause) SQLState() string {
-	var stated interface{ SQLState() string }
-	if errors.As(c.err, &stated) {
-		return stated.SQLState()
-	}
-	return ""
-}
+func (c *cause) SQLState() string { return sqlerr.State(c.err) }
