@@ -1295,7 +1295,7 @@ func TestStrayLineEndAfterABody(t *testing.T) {
 	for _, end := range []string{"\n", "\r\n"} {
 		c := s.dial(t)
 		c.write(t, request("Connection: keep-alive\r\n")+end)
-		resp, err := http.ReadResponse(c.r, &http.Request{Method: "PUT"})
+		resp, err := http.ReadResponse(c.r, &http.Request{Method: http.MethodPut})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -1310,7 +1310,7 @@ func TestStrayLineEndAfterABody(t *testing.T) {
 	c := s.dial(t)
 	for range 3 {
 		c.write(t, request(""))
-		resp, err := http.ReadResponse(c.r, &http.Request{Method: "PUT"})
+		resp, err := http.ReadResponse(c.r, &http.Request{Method: http.MethodPut})
 		if err != nil {
 			t.Fatal(err)
 		}

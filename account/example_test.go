@@ -52,7 +52,7 @@ func Example() {
 	}
 
 	// A request as curl -u mona sends it.
-	r, _ := http.NewRequest("GET", "https://example.com/authorizations", nil)
+	r, _ := http.NewRequest(http.MethodGet, "https://example.com/authorizations", nil)
 	r.SetBasicAuth("Mona", "correct horse")
 	user, err := users.Authenticator().Authenticate(r)
 	fmt.Println(user.ID, user.Login, err)

@@ -2,6 +2,7 @@ package account
 
 import (
 	"context"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -19,7 +20,7 @@ func TestGiteaCVE202620779HeaderCodeIsUsedUp(t *testing.T) {
 		d := h.directory(t)
 		withOTP(t, d)
 		send := func(code authz.Secret) error {
-			r := httptest.NewRequest("PUT", "/authorizations/clients/x", nil)
+			r := httptest.NewRequest(http.MethodPut, "/authorizations/clients/x", nil)
 			r.SetBasicAuth(login, password)
 			r.Header.Set("X-GitHub-OTP", code.Reveal())
 			_, err := d.Authenticator().Authenticate(r)

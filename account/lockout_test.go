@@ -251,8 +251,8 @@ func count(t *testing.T, b Backend) (n int) {
 func hangUp(d *Directory, c authz.Credentials) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	real := d.kdf
-	defer func() { d.kdf = real }()
+	before := d.kdf
+	defer func() { d.kdf = before }()
 	d.kdf = func(password string, p Argon2id, salt []byte) []byte {
 		cancel()
 		return quick(password, p, salt)
@@ -277,7 +277,7 @@ func TestHangingUpSavesNoFailure(t *testing.T) {
 func TestAuthenticateReturnsWhenContextEnds(t *testing.T) {
 	d := directory(t, Memory(), newClock())
 	create(t, d, login)
-	hung, ctx := make(chan struct{}), context.Context(nil)
+	hung := make(chan struct{})
 	ctx, cancel := context.WithCancel(t.Context())
 	d.kdf = func(string, Argon2id, []byte) []byte {
 		cancel()
