@@ -20,9 +20,12 @@ var (
 
 // ConflictError is an ErrConflict that names the field whose value is taken.
 type ConflictError struct {
-	// Field is the name of the field on the wire, such as "client_id" or
-	// "fingerprint".
+	// Field is the name of the field on the wire, such as "client_id",
+	// "fingerprint", "note" or "idempotency_key".
 	Field string
+	// ID is the authorization in the way; 0 where it is an app, or where it is
+	// gone by now.
+	ID int64
 }
 
 // Error names the field, never its value.

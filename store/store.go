@@ -30,8 +30,9 @@
 // "storage is unavailable, the outcome is unknown". After such an error the
 // caller may repeat the call with the same arguments, and the repeat must
 // behave as if the failed call and the repeat were one; only a repeat of Delete
-// or DeleteApp may return ErrNotFound. Errors must not hold token hashes, secret
-// hashes or parameters of statements.
+// or DeleteApp may return ErrNotFound, and a repeat of DeleteAll or WipeReplays
+// a smaller number. Errors must not hold token hashes, secret hashes or
+// parameters of statements.
 //
 // A nil error means that the change is as durable as the Store makes it: no
 // acknowledged change may be lost by a later crash of the process. A call whose
@@ -57,15 +58,26 @@ type Store interface {
 
 // Authorizations keeps authorization records.
 //
-// At any time there is at most one record for a [Key], and at most one for a
-// TokenHash; a TokenHash that another record has is an error that is neither
-// ErrNotFound nor ErrConflict, for it cannot happen by chance.
+// At any time these values are unique:
+//
+//   - a Key whose Fingerprint is not empty. Several records may have one Key
+//     with an empty Fingerprint: Create makes them.
+//   - the Note of an owner's personal records, those whose ClientID is empty.
+//   - Replay.ID, where a record has one.
+//   - TokenHash. One that another record has is an error that is neither
+//     ErrNotFound nor ErrConflict, for it cannot happen by chance.
+//
+// A method that would break one of the first three returns a *ConflictError
+// with Field "fingerprint", "note" or "idempotency_key" and the ID of the record
+// in the way. A record in the way of a Key or Note that has expired at the time
+// of the change, which is CreatedAt of a candidate and UpdatedAt in Replace,
+// counts as none and is removed.
 type Authorizations interface {
 	// GetOrCreate returns the record with the candidate's Key, storing the
-	// candidate first if there is none. A record that has expired at
+	// candidate first if there is none. If there are several, it returns the
+	// one with the smallest ID. A record that has expired at
 	// candidate.CreatedAt counts as none, unless it has the candidate's
-	// TokenHash: it is removed and the candidate stored in one step, under a
-	// new ID.
+	// TokenHash.
 	//
 	// However many callers race, in any number of processes, exactly one of
 	// them sees created == true and all see the same ID, until that record is
@@ -80,6 +92,11 @@ type Authorizations interface {
 	// either order), and are never used again, deleted or not.
 	GetOrCreate(ctx context.Context, candidate Authorization) (rec Authorization, created bool, err error)
 
+	// Create stores the candidate as a new record and returns it, or a
+	// *ConflictError. A repeat of a call that has taken effect already, with
+	// its answer lost, returns the stored record and no error.
+	Create(ctx context.Context, candidate Authorization) (Authorization, error)
+
 	// Get returns the record with this ID if it belongs to owner, else
 	// ErrNotFound. Expired records are returned like others.
 	Get(ctx context.Context, owner string, id int64) (Authorization, error)
@@ -88,11 +105,18 @@ type Authorizations interface {
 	// ErrNotFound. Expired records are returned like others.
 	GetByTokenHash(ctx context.Context, hash Hash) (Authorization, error)
 
+	// GetByReplay returns the record whose Replay has this ID, else
+	// ErrNotFound. The zero Hash is nobody's.
+	GetByReplay(ctx context.Context, id Hash) (Authorization, error)
+
 	// List returns the records that match q, in rising order of ID; a page
-	// shorter than q.Limit is the last. A record
-	// that exists during the whole of a walk through several pages appears in
-	// it exactly once, whatever is created or deleted meanwhile.
+	// shorter than q.Limit is the last. A record that exists during the whole
+	// of a walk by After through several pages appears in it exactly once,
+	// whatever is created or deleted meanwhile.
 	List(ctx context.Context, q Query) ([]Authorization, error)
+
+	// Count returns how many records sel selects.
+	Count(ctx context.Context, sel Selection) (int64, error)
 
 	// Replace stores rec in the place of the record with its ID, Owner and
 	// Revision, raises Revision by one and returns what is now stored. Owner,
@@ -100,15 +124,23 @@ type Authorizations interface {
 	// from the stored record.
 	//
 	// It returns ErrNotFound if owner has no record with that ID, and
-	// ErrConflict if its Revision is another one; a *ConflictError with Field
-	// "fingerprint" if another record has the same Key.
-	// A repeat of a call that has taken effect already, with its answer lost,
-	// returns the stored record and no error.
+	// ErrConflict if its Revision is another one; a *ConflictError if another
+	// record is in the way. A repeat of a call that has taken effect already,
+	// with its answer lost, returns the stored record and no error.
 	Replace(ctx context.Context, rec Authorization) (Authorization, error)
 
 	// Delete removes the record with this ID if it belongs to owner, else it
 	// returns ErrNotFound.
 	Delete(ctx context.Context, owner string, id int64) error
+
+	// DeleteAll removes the records that sel selects, in one step, and returns
+	// how many went. It returns an error, and removes nothing, if sel has
+	// neither Owner nor ClientID nor TokenHash.
+	DeleteAll(ctx context.Context, sel Selection) (int64, error)
+
+	// WipeReplays removes the Replay of all records where its ExpiresAt is not
+	// after now, and returns how many it has removed. Revisions stay.
+	WipeReplays(ctx context.Context, now time.Time) (int64, error)
 }
 
 // Apps keeps registered OAuth apps. A host that has a table of apps already
@@ -147,6 +179,7 @@ type Apps interface {
 
 // Key identifies an authorization for get-or-create: one user, one app, one
 // fingerprint. It is compared byte for byte. Fingerprint "" is a key of its own.
+// ClientID "" is that of personal authorizations, which belong to no app.
 type Key struct {
 	Owner       string
 	ClientID    string
@@ -176,6 +209,13 @@ type Authorization struct {
 	TokenHash Hash
 	// TokenLastEight is the last 8 characters of the token.
 	TokenLastEight string
+	// IssuedAt is when the token was made: CreatedAt, or when it was replaced
+	// last.
+	IssuedAt time.Time
+
+	// Replay lets the client whose answer was lost have the token again, for a
+	// short time.
+	Replay Replay
 
 	CreatedAt time.Time
 	UpdatedAt time.Time
@@ -188,6 +228,22 @@ type Authorization struct {
 func (a Authorization) Expired(now time.Time) bool {
 	return !a.ExpiresAt.IsZero() && !now.Before(a.ExpiresAt)
 }
+
+// Replay keeps the answer to a request that came with an Idempotency-Key. The
+// zero Replay is none.
+type Replay struct {
+	// ID is derived from the key and from who sent it. It is unique.
+	ID Hash
+	// Seal holds the token, encrypted under a key that is derived from the
+	// Idempotency-Key and kept nowhere. It is empty once the token was used. At
+	// most 1024 bytes; nil and empty are the same.
+	Seal []byte
+	// ExpiresAt is the first instant at which the Replay counts as none.
+	ExpiresAt time.Time
+}
+
+// IsZero reports whether there is no Replay.
+func (r Replay) IsZero() bool { return r.ID == (Hash{}) }
 
 // App is a registered OAuth app.
 type App struct {
@@ -223,14 +279,35 @@ func (s AppSecret) Live(now time.Time) bool {
 	return s.ExpiresAt.IsZero() || now.Before(s.ExpiresAt)
 }
 
+// Selection selects authorizations. All that is set must match.
+type Selection struct {
+	// Owner selects one user's records, "" included; nil selects all.
+	Owner *string
+	// ClientID selects one app's records, and with "" the personal ones; nil
+	// selects all.
+	ClientID *string
+	// TokenHash selects the record of one token; nil selects all.
+	TokenHash *Hash
+	// LiveAt selects records that have not expired at this time; the zero time
+	// selects all.
+	LiveAt time.Time
+}
+
 // Query selects authorizations for List.
 type Query struct {
 	// Owner selects one user's records. It is compared even when it is "".
 	Owner string
-	// ClientID selects one app's records; nil selects all.
+	// ClientID selects one app's records, and with "" the personal ones; nil
+	// selects all.
 	ClientID *string
+	// LiveAt selects records that have not expired at this time; the zero time
+	// selects all.
+	LiveAt time.Time
 	// After selects records with a greater ID.
 	After int64
+	// Skip leaves out that many of the selected records, >= 0. It is for pages
+	// by number; a walk goes by After.
+	Skip int
 	// Limit is the most records to return, > 0.
 	Limit int
 }

@@ -9,6 +9,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
+	"maps"
 	"reflect"
 	"slices"
 	"sync"
@@ -17,15 +19,20 @@ import (
 	"github.com/seed-926035fd/authz/store"
 )
 
-// errTokenTaken is no ErrConflict: two equal hashes of random tokens are no
-// state that a caller can answer to, but a fault of whoever made the token.
-var errTokenTaken = errors.New("store/memory: token hash is taken by another record")
+var (
+	// errTokenTaken is no ErrConflict: two equal hashes of random tokens are no
+	// state that a caller can answer to, but a fault of whoever made the token.
+	errTokenTaken = errors.New("store/memory: token hash is taken by another record")
+
+	errSelectsAll = errors.New("store/memory: DeleteAll needs an owner, client_id or token hash")
+)
 
 // Store keeps authorizations and apps in maps. Make one with [New].
 //
-// Reading an authorization by ID, key or token hash costs a map lookup;
+// Reading an authorization by ID, key, token hash or replay costs a map lookup;
 // listing costs one walk over the owner's records after Query.After; only
-// DeleteApp looks at every record.
+// DeleteApp, WipeReplays and selections with neither owner nor token hash look
+// at more.
 type Store struct {
 	mu sync.RWMutex // guards everything below
 
@@ -35,14 +42,19 @@ type Store struct {
 
 	lastAuthorization int64
 	byID              map[int64]*store.Authorization
-	byKey             map[store.Key]*store.Authorization
 	byHash            map[store.Hash]*store.Authorization
-	byOwner           map[string][]*store.Authorization // in order of ID
+	byReplay          map[store.Hash]*store.Authorization
+	byNote            map[note]*store.Authorization
+	byKey             map[store.Key][]*store.Authorization // in order of ID; several if the fingerprint is empty
+	byOwner           map[string][]*store.Authorization    // in order of ID
 
 	lastApp    int64
 	byClientID map[string]*store.App // nil for a deleted app: its client_id stays taken
 	apps       []*store.App          // in order of ID
 }
+
+// note is what is unique about a personal authorization.
+type note struct{ owner, text string }
 
 var _ store.Store = (*Store)(nil)
 
@@ -50,8 +62,10 @@ var _ store.Store = (*Store)(nil)
 func New() *Store {
 	return &Store{
 		byID:       make(map[int64]*store.Authorization),
-		byKey:      make(map[store.Key]*store.Authorization),
 		byHash:     make(map[store.Hash]*store.Authorization),
+		byReplay:   make(map[store.Hash]*store.Authorization),
+		byNote:     make(map[note]*store.Authorization),
+		byKey:      make(map[store.Key][]*store.Authorization),
 		byOwner:    make(map[string][]*store.Authorization),
 		byClientID: make(map[string]*store.App),
 	}
@@ -65,46 +79,115 @@ func (s *Store) GetOrCreate(ctx context.Context, candidate store.Authorization) 
 	rec := normal(candidate)
 
 	s.mu.RLock()
-	old := s.byKey[rec.Key]
+	old := s.existing(&rec)
 	s.mu.RUnlock()
-	if !inTheWay(old, &rec) {
+	if old == nil {
 		var err error
-		if old, err = s.create(&rec); err != nil {
+		if old, err = s.getOrCreate(&rec); err != nil {
 			return store.Authorization{}, false, err
 		}
 	}
 	return clone(old), old.TokenHash == rec.TokenHash, nil
 }
 
-// inTheWay reports whether old is there and counts as the record with the
-// candidate's Key. It does if it is the candidate itself, however short its
-// life: the repeat of a call stores nothing new.
-func inTheWay(old, candidate *store.Authorization) bool {
-	return old != nil && (!old.Expired(candidate.CreatedAt) || old.TokenHash == candidate.TokenHash)
+// existing returns the record that counts as the one with the candidate's Key,
+// nil if there is none.
+func (s *Store) existing(candidate *store.Authorization) *store.Authorization {
+	if old := s.same(candidate); old != nil {
+		return old
+	}
+	for _, old := range s.byKey[candidate.Key] {
+		if !old.Expired(candidate.CreatedAt) {
+			return old
+		}
+	}
+	return nil
 }
 
-// create stores rec unless a live record has its Key by now, and returns the
-// one that is stored.
-func (s *Store) create(rec *store.Authorization) (*store.Authorization, error) {
+// same returns the candidate as it was stored by an earlier call with the same
+// arguments, else nil. However short its life, a repeat stores nothing new.
+func (s *Store) same(candidate *store.Authorization) *store.Authorization {
+	if old := s.byHash[candidate.TokenHash]; old != nil && old.Key == candidate.Key {
+		return old
+	}
+	return nil
+}
+
+// getOrCreate stores rec unless there is one with its Key by now, and returns
+// the one that is stored.
+func (s *Store) getOrCreate(rec *store.Authorization) (*store.Authorization, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	old := s.byKey[rec.Key]
-	if inTheWay(old, rec) {
+	if old := s.existing(rec); old != nil {
 		return old, nil
 	}
-	if other := s.byHash[rec.TokenHash]; other != nil && other != old {
-		return nil, errTokenTaken
+	return rec, s.create(rec, s.byKey[rec.Key]...) // all of them have expired
+}
+
+// Create implements [store.Authorizations].
+func (s *Store) Create(ctx context.Context, candidate store.Authorization) (store.Authorization, error) {
+	if err := done(ctx); err != nil {
+		return store.Authorization{}, err
 	}
-	if old != nil {
-		s.remove(old)
+	rec := normal(candidate)
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if old := s.same(&rec); old != nil {
+		return clone(old), nil
+	}
+	if err := s.create(&rec); err != nil {
+		return store.Authorization{}, err
+	}
+	return clone(&rec), nil
+}
+
+// create stores rec, which gets its ID, and removes the dead.
+func (s *Store) create(rec *store.Authorization, dead ...*store.Authorization) error {
+	rec.ID, rec.Revision = s.lastAuthorization+1, 1
+	dead, err := s.makeWay(rec, rec.CreatedAt, dead)
+	if err != nil {
+		return err
 	}
 	s.lastAuthorization++
-	rec.ID, rec.Revision = s.lastAuthorization, 1
-	s.byID[rec.ID] = rec
-	s.byKey[rec.Key] = rec
-	s.byHash[rec.TokenHash] = rec
-	s.byOwner[rec.Owner] = append(s.byOwner[rec.Owner], rec)
-	return rec, nil
+	s.swap(rec, dead...)
+	return nil
+}
+
+// makeWay adds to dead, which must go when rec is stored, the records in the
+// way of its Key and Note that have expired at now. It returns an error if one
+// in its way lives. Of several it names the one with its Replay: that is likely
+// to be the same request.
+func (s *Store) makeWay(rec *store.Authorization, now time.Time, dead []*store.Authorization) ([]*store.Authorization, error) {
+	dead = slices.Clone(dead)
+	free := func(other *store.Authorization) bool {
+		return other == nil || other.ID == rec.ID || slices.Contains(dead, other)
+	}
+	var err error
+	claim := func(field string, other *store.Authorization) {
+		switch {
+		case free(other):
+		case other.Expired(now):
+			dead = append(dead, other)
+		default:
+			err = &store.ConflictError{Field: field, ID: other.ID}
+		}
+	}
+	if rec.Fingerprint != "" {
+		for _, other := range s.byKey[rec.Key] { // one at most
+			claim("fingerprint", other)
+		}
+	}
+	if rec.ClientID == "" {
+		claim("note", s.byNote[noteOf(rec)])
+	}
+	if other := s.byReplay[rec.Replay.ID]; !free(other) {
+		err = &store.ConflictError{Field: "idempotency_key", ID: other.ID}
+	}
+	if other := s.byHash[rec.TokenHash]; !free(other) {
+		err = errTokenTaken
+	}
+	return dead, err
 }
 
 // Get implements [store.Authorizations].
@@ -135,11 +218,27 @@ func (s *Store) GetByTokenHash(ctx context.Context, hash store.Hash) (store.Auth
 	return clone(rec), nil
 }
 
+// GetByReplay implements [store.Authorizations].
+func (s *Store) GetByReplay(ctx context.Context, id store.Hash) (store.Authorization, error) {
+	if err := done(ctx); err != nil {
+		return store.Authorization{}, err
+	}
+	s.mu.RLock()
+	rec := s.byReplay[id]
+	s.mu.RUnlock()
+	if rec == nil {
+		return store.Authorization{}, store.ErrNotFound
+	}
+	return clone(rec), nil
+}
+
 // List implements [store.Authorizations].
 func (s *Store) List(ctx context.Context, q store.Query) ([]store.Authorization, error) {
 	if err := done(ctx); err != nil {
 		return nil, err
 	}
+	sel := store.Selection{Owner: &q.Owner, ClientID: q.ClientID, LiveAt: q.LiveAt}
+
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	recs := s.byOwner[q.Owner]
@@ -148,11 +247,57 @@ func (s *Store) List(ctx context.Context, q store.Query) ([]store.Authorization,
 		if len(page) >= q.Limit {
 			break
 		}
-		if q.ClientID == nil || *q.ClientID == rec.ClientID {
+		switch {
+		case !selects(sel, rec):
+		case q.Skip > 0:
+			q.Skip--
+		default:
 			page = append(page, clone(rec))
 		}
 	}
 	return page, nil
+}
+
+// Count implements [store.Authorizations].
+func (s *Store) Count(ctx context.Context, sel store.Selection) (int64, error) {
+	if err := done(ctx); err != nil {
+		return 0, err
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return int64(len(s.selected(sel))), nil
+}
+
+// selected returns the records that sel selects, in no order.
+func (s *Store) selected(sel store.Selection) []*store.Authorization {
+	var from iter.Seq[*store.Authorization]
+	switch {
+	case sel.TokenHash != nil:
+		from = func(yield func(*store.Authorization) bool) {
+			if rec := s.byHash[*sel.TokenHash]; rec != nil {
+				yield(rec)
+			}
+		}
+	case sel.Owner != nil:
+		from = slices.Values(s.byOwner[*sel.Owner])
+	default:
+		from = maps.Values(s.byID)
+	}
+	var recs []*store.Authorization
+	for rec := range from {
+		if selects(sel, rec) {
+			recs = append(recs, rec)
+		}
+	}
+	return recs
+}
+
+// selects reports whether sel selects rec.
+func selects(sel store.Selection, rec *store.Authorization) bool {
+	return (sel.Owner == nil || *sel.Owner == rec.Owner) &&
+		(sel.ClientID == nil || *sel.ClientID == rec.ClientID) &&
+		(sel.TokenHash == nil || *sel.TokenHash == rec.TokenHash) &&
+		(sel.LiveAt.IsZero() || !rec.Expired(sel.LiveAt))
 }
 
 // Replace implements [store.Authorizations].
@@ -176,19 +321,11 @@ func (s *Store) Replace(ctx context.Context, rec store.Authorization) (store.Aut
 	if old.Revision != rec.Revision {
 		return store.Authorization{}, store.ErrConflict
 	}
-	if other := s.byKey[next.Key]; other != nil && other != old {
-		return store.Authorization{}, &store.ConflictError{Field: "fingerprint"}
+	dead, err := s.makeWay(&next, next.UpdatedAt, []*store.Authorization{old})
+	if err != nil {
+		return store.Authorization{}, err
 	}
-	if other := s.byHash[next.TokenHash]; other != nil && other != old {
-		return store.Authorization{}, errTokenTaken
-	}
-	delete(s.byKey, old.Key)
-	delete(s.byHash, old.TokenHash)
-	s.byID[next.ID] = &next
-	s.byKey[next.Key] = &next
-	s.byHash[next.TokenHash] = &next
-	recs := s.byOwner[next.Owner]
-	recs[after(recs, next.ID-1, authorizationID)] = &next
+	s.swap(&next, dead...)
 	return clone(&next), nil
 }
 
@@ -207,18 +344,89 @@ func (s *Store) Delete(ctx context.Context, owner string, id int64) error {
 	return nil
 }
 
-// remove takes rec out of every index. The caller holds the lock.
-func (s *Store) remove(rec *store.Authorization) {
-	delete(s.byID, rec.ID)
-	delete(s.byKey, rec.Key)
-	delete(s.byHash, rec.TokenHash)
-	recs := s.byOwner[rec.Owner]
+// DeleteAll implements [store.Authorizations].
+func (s *Store) DeleteAll(ctx context.Context, sel store.Selection) (int64, error) {
+	if err := done(ctx); err != nil {
+		return 0, err
+	}
+	if sel.Owner == nil && sel.ClientID == nil && sel.TokenHash == nil {
+		return 0, errSelectsAll
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.deleteAll(sel), nil
+}
+
+// deleteAll removes what sel selects, and returns how many went.
+func (s *Store) deleteAll(sel store.Selection) int64 {
+	recs := s.selected(sel)
+	s.remove(recs...)
+	return int64(len(recs))
+}
+
+// WipeReplays implements [store.Authorizations].
+func (s *Store) WipeReplays(ctx context.Context, now time.Time) (int64, error) {
+	if err := done(ctx); err != nil {
+		return 0, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var wiped int64
+	for _, old := range s.byReplay {
+		if !old.Replay.ExpiresAt.After(now) {
+			next := *old
+			next.Replay = store.Replay{}
+			s.swap(&next, old)
+			wiped++
+		}
+	}
+	return wiped, nil
+}
+
+// swap takes recs out of every index and puts next in.
+func (s *Store) swap(next *store.Authorization, recs ...*store.Authorization) {
+	s.remove(recs...)
+	s.byID[next.ID] = next
+	s.byHash[next.TokenHash] = next
+	if !next.Replay.IsZero() {
+		s.byReplay[next.Replay.ID] = next
+	}
+	if next.ClientID == "" {
+		s.byNote[noteOf(next)] = next
+	}
+	insert(s.byKey, next.Key, next)
+	insert(s.byOwner, next.Owner, next)
+}
+
+// remove takes recs out of every index.
+func (s *Store) remove(recs ...*store.Authorization) {
+	for _, rec := range recs {
+		delete(s.byID, rec.ID)
+		delete(s.byHash, rec.TokenHash)
+		delete(s.byReplay, rec.Replay.ID)
+		if rec.ClientID == "" {
+			delete(s.byNote, noteOf(rec))
+		}
+		take(s.byKey, rec.Key, rec)
+		take(s.byOwner, rec.Owner, rec)
+	}
+}
+
+// insert puts rec into the list at key, in order of ID.
+func insert[K comparable](lists map[K][]*store.Authorization, key K, rec *store.Authorization) {
+	recs := lists[key]
+	lists[key] = slices.Insert(recs, after(recs, rec.ID, authorizationID), rec)
+}
+
+// take takes rec out of the list at key.
+func take[K comparable](lists map[K][]*store.Authorization, key K, rec *store.Authorization) {
+	recs := lists[key]
 	if len(recs) == 1 {
-		delete(s.byOwner, rec.Owner)
+		delete(lists, key)
 		return
 	}
 	i := after(recs, rec.ID-1, authorizationID)
-	s.byOwner[rec.Owner] = slices.Delete(recs, i, i+1)
+	lists[key] = slices.Delete(recs, i, i+1)
 }
 
 // CreateApp implements [store.Apps].
@@ -318,15 +526,7 @@ func (s *Store) DeleteApp(ctx context.Context, clientID string) (int64, error) {
 	s.byClientID[clientID] = nil
 	i := after(s.apps, app.ID-1, appID)
 	s.apps = slices.Delete(s.apps, i, i+1)
-
-	var removed int64
-	for _, rec := range s.byID {
-		if rec.ClientID == clientID {
-			s.remove(rec)
-			removed++
-		}
-	}
-	return removed, nil
+	return s.deleteAll(store.Selection{ClientID: &clientID}), nil
 }
 
 // done returns an error if ctx is done already. Nothing here waits for longer
@@ -349,6 +549,8 @@ func after[R any](recs []*R, last int64, id func(*R) int64) int {
 	return i
 }
 
+func noteOf(a *store.Authorization) note { return note{a.Owner, a.Note} }
+
 func authorizationID(a *store.Authorization) int64 { return a.ID }
 func appID(a *store.App) int64                     { return a.ID }
 
@@ -356,7 +558,12 @@ func appID(a *store.App) int64                     { return a.ID }
 // equal.
 func normal(a store.Authorization) store.Authorization {
 	a.Scopes = append([]string(nil), a.Scopes...)
-	a.CreatedAt, a.UpdatedAt, a.ExpiresAt = micro(a.CreatedAt), micro(a.UpdatedAt), micro(a.ExpiresAt)
+	a.Replay.Seal = append([]byte(nil), a.Replay.Seal...)
+	a.Replay.ExpiresAt = micro(a.Replay.ExpiresAt)
+	if a.Replay.IsZero() {
+		a.Replay = store.Replay{}
+	}
+	a.IssuedAt, a.CreatedAt, a.UpdatedAt, a.ExpiresAt = micro(a.IssuedAt), micro(a.CreatedAt), micro(a.UpdatedAt), micro(a.ExpiresAt)
 	return a
 }
 
@@ -376,6 +583,7 @@ func micro(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond) }
 func clone(a *store.Authorization) store.Authorization {
 	c := *a
 	c.Scopes = slices.Clone(a.Scopes)
+	c.Replay.Seal = slices.Clone(a.Replay.Seal)
 	return c
 }
 
