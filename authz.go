@@ -8,9 +8,11 @@
 //	PUT /authorizations/clients/{client_id}
 //	PUT /authorizations/clients/{client_id}/{fingerprint}
 //
-// It is the OAuth Authorizations API of GitHub, so clients written for that
-// work unchanged. Tokens are shown once, when they are created; the store
-// holds their SHA-256 alone.
+// and the endpoints to list, change and revoke what these made, for users and
+// for apps. It is the OAuth Authorizations API of GitHub, so clients written
+// for that work unchanged; introspection (RFC 7662), revocation (RFC 7009) and
+// metadata (RFC 8414) stand beside it. Tokens are shown once, when they are
+// created; the store holds their SHA-256 alone.
 package authz
 
 import (
@@ -39,15 +41,25 @@ type Config struct {
 	// oldest goes. Defaults to 0: no limit.
 	MaxPerUserAndApp int
 
+	// MaxPerScopes is how many live authorizations one user may have for one
+	// app and one set of scopes before [Manager.Create] makes the oldest go.
+	// Defaults to 10; negative means no limit.
+	MaxPerScopes int
+
 	// Scopes are the scopes that requests may ask for. Defaults to nil: any
 	// scope-token of RFC 6749.
 	Scopes []string
 
 	// Apps keeps the registered apps. Defaults to the Manager's store; set it
-	// if the host has its own table of apps. Deleting an app there does not
-	// remove its authorizations from the Manager's store: they are dead, as
-	// long as the client_id is never given out again.
+	// if the host has its own table of apps. Deleting an app there leaves its
+	// authorizations in the Manager's store: they are dead, as long as the
+	// client_id is never given out again; [Manager.RevokeAll] removes them.
 	Apps store.Apps
+
+	// OnEvent hears of every change to authorizations after it was stored, in
+	// the goroutine that made it: return soon. It must be safe for use by many
+	// goroutines. Defaults to nil.
+	OnEvent func(ctx context.Context, e Event)
 
 	// Now is the clock. Defaults to time.Now.
 	Now func() time.Time
@@ -77,6 +89,9 @@ func New(s store.Store, cfg Config) (*Manager, error) {
 	}
 	if cfg.Lifetime < 0 || cfg.MaxPerUserAndApp < 0 {
 		return nil, errors.New("authz: Config.Lifetime and Config.MaxPerUserAndApp must not be negative")
+	}
+	if cfg.MaxPerScopes == 0 {
+		cfg.MaxPerScopes = 10
 	}
 	if cfg.Apps == nil {
 		cfg.Apps = s
@@ -114,12 +129,14 @@ const (
 	OnExistingError  OnExisting = "error"  // fail with *ExistsError
 )
 
-// Request asks for the authorization of one user for one app.
+// Request asks for an authorization of one user for one app.
 type Request struct {
 	// Owner is the User.ID of who is asking. It is trusted: authenticate first.
 	Owner string
-	// ClientID and ClientSecret are the app's; both are required and checked
-	// each time.
+	// ClientID and ClientSecret are the app's; both are checked each time. They
+	// are required, but that [Manager.Create] without a ClientID makes a
+	// personal authorization, which belongs to no app and needs a Note that the
+	// owner has not used for another.
 	ClientID     string
 	ClientSecret Secret
 	// Fingerprint distinguishes authorizations of one user for one app, such
@@ -133,8 +150,13 @@ type Request struct {
 	// absolute http(s) URL.
 	Note    string
 	NoteURL string
-	// OnExisting is OnExistingReturn if empty.
+	// OnExisting is OnExistingReturn if empty. It is for GetOrCreate alone.
 	OnExisting OnExisting
+	// IdempotencyKey lets the sender repeat the request when its answer was
+	// lost: within [ReplayWindow], and before the token is used, the same owner
+	// gets the same token for the same request and key. 16 to 255 visible ASCII
+	// characters that nobody can guess, such as a random UUID; or zero.
+	IdempotencyKey Secret
 }
 
 // Result is the answer to a [Request].
@@ -147,6 +169,9 @@ type Result struct {
 	Token Secret
 	// Created says that this call made the authorization.
 	Created bool
+	// Replayed says that an earlier request with the same IdempotencyKey did
+	// it, and that this is its answer once more.
+	Replayed bool
 	// NotApplied names what was asked for and an existing authorization has
 	// otherwise: "scopes", "note", "note_url", in this order.
 	NotApplied []string
@@ -171,48 +196,75 @@ func (m *Manager) GetOrCreate(ctx context.Context, req Request) (Result, error) 
 	if err != nil {
 		return Result{}, err
 	}
+	result, err := m.once(ctx, req.replayKey("get or create"), func(key *replayKey) (Result, error) {
+		return m.getOrCreate(ctx, req, key)
+	})
+	if used := new(usedError); errors.As(err, &used) && used.key == req.key() && req.OnExisting != OnExistingRotate {
+		result, err = m.getOrCreate(ctx, req, nil) // there, its token in use: as without a key
+	}
+	if err != nil {
+		return Result{}, err
+	}
+	result.App = app
+	if !result.Created {
+		result.NotApplied = notApplied(req, result.Authorization)
+	}
+	return result, nil
+}
+
+func (m *Manager) getOrCreate(ctx context.Context, req Request, key *replayKey) (Result, error) {
 	// One token for the whole call, made outside of every repetition: a store
 	// that meets a row with its hash knows that it has made the row itself.
 	token := newToken(m.cfg.TokenPrefix)
 	candidate := m.candidate(req, token)
+	candidate.Replay = key.seal(token, true, candidate.CreatedAt)
 	for {
 		rec, created, err := m.store.GetOrCreate(ctx, candidate)
-		if err != nil {
-			return Result{}, fmt.Errorf("authz: get or create: %w", err)
-		}
-		result := Result{Authorization: rec, App: app}
 		switch {
+		case errors.Is(err, store.ErrConflict):
+			return Result{}, err // once knows what to do
+		case err != nil:
+			return Result{}, fmt.Errorf("authz: get or create: %w", err)
 		case created:
-			m.trim(ctx, rec)
-			result.Token, result.Created = token, true
-			return result, nil
+			m.event(ctx, EventCreated, rec)
+			m.trim(ctx, rec, m.cfg.MaxPerUserAndApp, func(Authorization) bool { return true })
+			return Result{Authorization: rec, Token: token, Created: true}, nil
+		case key.made(rec):
+			return key.open(rec) // by a request that ran beside this one
 		case req.OnExisting == OnExistingError:
 			return Result{}, &ExistsError{ID: rec.ID}
-		case req.OnExisting == OnExistingRotate:
-			rec, err = m.rotate(ctx, rec, candidate)
-			if errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrNotFound) {
-				continue // changed or deleted meanwhile: look again
-			}
-			if err != nil {
-				return Result{}, fmt.Errorf("authz: rotate: %w", err)
-			}
-			result.Authorization, result.Token = rec, token
+		case req.OnExisting != OnExistingRotate:
+			return Result{Authorization: rec}, nil
 		}
-		result.NotApplied = notApplied(req, rec)
-		return result, nil
+		rec, err = m.rotate(ctx, rec, token, key)
+		switch conflict := new(store.ConflictError); {
+		case err == nil:
+			return Result{Authorization: rec, Token: token}, nil
+		case errors.As(err, &conflict):
+			return Result{}, err
+		case errors.Is(err, store.ErrConflict), errors.Is(err, store.ErrNotFound):
+			continue // changed or deleted meanwhile: look again
+		}
+		return Result{}, fmt.Errorf("authz: rotate: %w", err)
 	}
+}
+
+// key is what the request's authorization is found by.
+func (req Request) key() store.Key {
+	return store.Key{Owner: req.Owner, ClientID: req.ClientID, Fingerprint: req.Fingerprint}
 }
 
 // candidate is the record that the request would create.
 func (m *Manager) candidate(req Request, token Secret) Authorization {
 	now := m.now()
 	rec := Authorization{
-		Key:            store.Key{Owner: req.Owner, ClientID: req.ClientID, Fingerprint: req.Fingerprint},
+		Key:            req.key(),
 		Scopes:         req.Scopes,
 		Note:           req.Note,
 		NoteURL:        req.NoteURL,
 		TokenHash:      store.HashOf(token.Reveal()),
 		TokenLastEight: lastEight(token.Reveal()),
+		IssuedAt:       now,
 		CreatedAt:      now,
 		UpdatedAt:      now,
 	}
@@ -222,39 +274,43 @@ func (m *Manager) candidate(req Request, token Secret) Authorization {
 	return rec
 }
 
-// rotate gives rec the candidate's token.
-func (m *Manager) rotate(ctx context.Context, rec, candidate Authorization) (Authorization, error) {
-	rec.TokenHash, rec.TokenLastEight = candidate.TokenHash, candidate.TokenLastEight
-	rec.UpdatedAt, rec.ExpiresAt = candidate.UpdatedAt, candidate.ExpiresAt
-	return m.store.Replace(ctx, rec)
+// rotate gives rec a new token, and its answer in the key's keeping.
+func (m *Manager) rotate(ctx context.Context, rec Authorization, token Secret, key *replayKey) (Authorization, error) {
+	now := m.now()
+	rec.TokenHash, rec.TokenLastEight = store.HashOf(token.Reveal()), lastEight(token.Reveal())
+	rec.IssuedAt, rec.UpdatedAt = now, now
+	rec.Replay = key.seal(token, false, now)
+	rec.ExpiresAt = time.Time{}
+	if m.cfg.Lifetime > 0 {
+		rec.ExpiresAt = now.Add(m.cfg.Lifetime)
+	}
+	rec, err := m.store.Replace(ctx, rec)
+	if err == nil {
+		m.event(ctx, EventRotated, rec)
+	}
+	return rec, err
 }
 
-// trim deletes the oldest live authorizations above the limit of created's user
-// and app. Its errors are dropped: the authorization is there, its token must
-// reach the caller, and the next creation trims again.
-func (m *Manager) trim(ctx context.Context, created Authorization) {
-	if m.cfg.MaxPerUserAndApp == 0 {
+// trim deletes the oldest live authorizations above the limit, of those of
+// created's user and app that count. Its errors are dropped: the authorization is
+// there, its token must reach the caller, and the next creation trims again.
+func (m *Manager) trim(ctx context.Context, created Authorization, limit int, counts func(Authorization) bool) {
+	if limit <= 0 {
 		return
 	}
-	var live []int64
-	q := store.Query{Owner: created.Owner, ClientID: &created.ClientID, Limit: 100}
-	for {
-		page, err := m.store.List(ctx, q)
+	var live []Authorization
+	for rec, err := range m.walk(ctx, created.Owner, &created.ClientID) {
 		if err != nil {
 			return
 		}
-		for _, rec := range page {
-			if !rec.Expired(created.CreatedAt) {
-				live = append(live, rec.ID)
-			}
+		if counts(rec) {
+			live = append(live, rec)
 		}
-		if len(page) < q.Limit {
-			break
-		}
-		q.After = page[len(page)-1].ID
 	}
-	for _, id := range live[:max(0, len(live)-m.cfg.MaxPerUserAndApp)] {
-		_ = m.store.Delete(ctx, created.Owner, id)
+	for _, rec := range live[:max(0, len(live)-limit)] {
+		if m.store.Delete(ctx, rec.Owner, rec.ID) == nil {
+			m.cfg.event(ctx, Event{Kind: EventRevoked, Reason: ReasonLimit, Owner: rec.Owner, ClientID: rec.ClientID, ID: rec.ID, Count: 1})
+		}
 	}
 }
 
@@ -280,14 +336,18 @@ func sameSet(a, b []string) bool {
 // validate checks a request and brings its scopes into their normal form.
 func (m *Manager) validate(req *Request) error {
 	var p problems
-	if !validOwner(req.Owner) {
-		p.invalid("owner", "must be 1 to %d bytes of UTF-8 without control characters", MaxOwner)
-	}
+	p.owner(req.Owner)
 	if req.ClientSecret.IsZero() {
 		p.add("client_secret", CodeMissingField, "")
 	}
+	m.validateRest(&p, req)
+	return p.err()
+}
+
+// validateRest checks what all requests have.
+func (m *Manager) validateRest(p *problems, req *Request) {
 	if req.Scopes != nil {
-		req.Scopes = p.scopes(req.Scopes, m.scopes)
+		req.Scopes = p.scopes("scopes", req.Scopes, m.scopes)
 	}
 	p.text("note", req.Note, MaxNote)
 	p.httpURL("note_url", req.NoteURL)
@@ -297,7 +357,7 @@ func (m *Manager) validate(req *Request) error {
 	default:
 		p.onExisting()
 	}
-	return p.err()
+	p.idempotencyKey(req.IdempotencyKey)
 }
 
 func (p *problems) onExisting() {
@@ -309,17 +369,14 @@ func (p *problems) onExisting() {
 // the store. Errors: [ErrInvalidToken]; any other error is the store's and says
 // nothing about the token: answer 503, not 401.
 func (m *Manager) Verify(ctx context.Context, token string) (Authorization, error) {
-	if !wellFormed(token) || token[:len(token)-tokenRandom-tokenSum-1] != m.cfg.TokenPrefix {
-		return Authorization{}, ErrInvalidToken
-	}
-	rec, err := m.store.GetByTokenHash(ctx, store.HashOf(token))
+	rec, err := m.byToken(ctx, token)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return Authorization{}, ErrInvalidToken
 	case err != nil:
 		return Authorization{}, fmt.Errorf("authz: verify: %w", err)
-	case rec.Expired(m.now()):
-		return Authorization{}, ErrInvalidToken
+	case rec.ClientID == "":
+		return rec, nil
 	}
 	// An authorization whose creation raced with the deletion of its app can
 	// be left behind. It is dead all the same.
@@ -332,15 +389,25 @@ func (m *Manager) Verify(ctx context.Context, token string) (Authorization, erro
 	return rec, nil
 }
 
-// Delete revokes the owner's authorization with this ID; its token is dead when
-// Delete returns. Errors: [ErrNotFound], also if it belongs to somebody else;
-// any other error is the store's.
-func (m *Manager) Delete(ctx context.Context, owner string, id int64) error {
-	if !validOwner(owner) { // nobody's, and not every store can look it up
-		return fmt.Errorf("authz: delete: %w", ErrNotFound)
+// byToken returns the live authorization of a token, or ErrNotFound. Whoever
+// has the token needs no replay of the answer that held it: the seal is wiped.
+func (m *Manager) byToken(ctx context.Context, token string) (Authorization, error) {
+	if !wellFormed(token) || token[:len(token)-tokenRandom-tokenSum-1] != m.cfg.TokenPrefix {
+		return Authorization{}, store.ErrNotFound
 	}
-	if err := m.store.Delete(ctx, owner, id); err != nil {
-		return fmt.Errorf("authz: delete: %w", err)
+	rec, err := m.store.GetByTokenHash(ctx, store.HashOf(token))
+	if err != nil {
+		return Authorization{}, err
 	}
-	return nil
+	if rec.Expired(m.now()) {
+		return Authorization{}, store.ErrNotFound
+	}
+	if len(rec.Replay.Seal) > 0 {
+		wiped := rec
+		wiped.Replay.Seal = nil
+		if wiped, err = m.store.Replace(ctx, wiped); err == nil {
+			rec = wiped
+		} // else the next use of the token does it, or the end of the window
+	}
+	return rec, nil
 }

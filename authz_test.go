@@ -159,11 +159,12 @@ func TestNewRefuses(t *testing.T) {
 
 func TestGetOrCreate(t *testing.T) {
 	m, c := newManager(t, memory.New(), authz.Config{})
+	now := c.Now().UTC().Truncate(time.Microsecond)
 	want := authz.Authorization{
 		ID: 1, Revision: 1,
 		Key:    store.Key{Owner: owner, ClientID: clientID, Fingerprint: "desk"},
 		Scopes: []string{"b", "a"}, Note: "a note", NoteURL: "https://example.com/x",
-		CreatedAt: c.Now().UTC().Truncate(time.Microsecond), UpdatedAt: c.Now().UTC().Truncate(time.Microsecond),
+		CreatedAt: now, UpdatedAt: now, IssuedAt: now,
 	}
 	req := request(func(r *authz.Request) {
 		r.Fingerprint, r.Scopes, r.Note, r.NoteURL = "desk", []string{"b", "a", "b"}, want.Note, want.NoteURL

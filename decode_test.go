@@ -201,7 +201,7 @@ func FuzzScopes(f *testing.F) {
 	f.Fuzz(func(t *testing.T, joined string) {
 		in := strings.Split(joined, "\x1f")
 		var p problems
-		out := p.scopes(slices.Clone(in), nil)
+		out := p.scopes("scopes", slices.Clone(in), nil)
 		if len(p) > 0 {
 			if out != nil || len(p) != 1 || p[0].Field != "scopes" || p[0].Code != CodeInvalid {
 				t.Errorf("%q: %q with %v", in, out, p)

@@ -38,6 +38,10 @@ type FieldError struct {
 	Field   string    // as on the wire, such as "note_url"
 	Code    ErrorCode //
 	Message string    // for people; "" where the code says all
+
+	// ExistingID is the authorization in the way, with CodeAlreadyExists where
+	// it is one.
+	ExistingID int64
 }
 
 // ValidationError says which parameters are wrong. It never holds their values,

@@ -74,9 +74,9 @@ func (p *problems) httpURL(field, value string) {
 
 // scopes checks scope-tokens, drops duplicates and keeps the order. allowed nil
 // allows all.
-func (p *problems) scopes(scopes []string, allowed map[string]bool) []string {
+func (p *problems) scopes(field string, scopes []string, allowed map[string]bool) []string {
 	if len(scopes) > MaxScopes {
-		p.invalid("scopes", "must hold at most %d scopes", MaxScopes)
+		p.invalid(field, "must hold at most %d scopes", MaxScopes)
 		return nil
 	}
 	out := make([]string, 0, len(scopes))
@@ -84,7 +84,7 @@ func (p *problems) scopes(scopes []string, allowed map[string]bool) []string {
 	var unknown []string
 	for i, s := range scopes {
 		if !validScope(s) {
-			p.invalid("scopes", "must be scope-tokens of RFC 6749, at most %d bytes long each: number %d is none", MaxScope, i+1)
+			p.invalid(field, "must be scope-tokens of RFC 6749, at most %d bytes long each: number %d is none", MaxScope, i+1)
 			return nil
 		}
 		if seen[s] {
@@ -97,7 +97,7 @@ func (p *problems) scopes(scopes []string, allowed map[string]bool) []string {
 		}
 	}
 	if unknown != nil {
-		p.add("scopes", CodeCustom, "scopes are invalid: "+strings.Join(unknown, ","))
+		p.add(field, CodeCustom, "scopes are invalid: "+strings.Join(unknown, ","))
 	}
 	return out
 }
@@ -116,13 +116,28 @@ func validScope(s string) bool {
 	return true
 }
 
+func (p *problems) owner(owner string) {
+	if !validOwner(owner) {
+		p.invalid("owner", "must be 1 to %d bytes of UTF-8 without control characters", MaxOwner)
+	}
+}
+
+// noteOfPersonal checks the note that tells personal authorizations apart.
+func (p *problems) noteOfPersonal(note string) {
+	if strings.TrimSpace(note) == "" {
+		p.add("note", CodeMissingField, "")
+	}
+}
+
 func validOwner(s string) bool {
 	return s != "" && len(s) <= MaxOwner && utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
 }
 
-// personalClientID stands for "no app" on the wire, so no app can have it.
-const personalClientID = "00000000000000000000"
+// PersonalClientID stands for "no app" wherever a client_id is shown or asked
+// for. No app can have it. Records of personal authorizations have the ClientID
+// "" instead.
+const PersonalClientID = "00000000000000000000"
 
 func validClientID(s string) bool {
-	return len(s) == clientIDSize && isBase62(s) && s != personalClientID
+	return len(s) == clientIDSize && isBase62(s) && s != PersonalClientID
 }

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"slices"
 
-	"github.com/seed-926035fd/authz/internal/sqlerr"
 	"github.com/seed-926035fd/authz/store"
 )
 
@@ -70,38 +69,17 @@ func (s *Store) ReplaceApp(ctx context.Context, app store.App) (store.App, error
 
 // DeleteApp implements store.Apps.
 func (s *Store) DeleteApp(ctx context.Context, clientID string) (int64, error) {
-	var (
-		counted int64
-		unknown bool // whether an earlier transaction was committed
-	)
-	return do(ctx, s, "delete app", writing, func(ctx context.Context) (int64, error) {
-		deleted := false
-		err := s.transact(ctx, func(ctx context.Context, conn *sql.Conn) error {
-			apps, err := affected(conn.ExecContext(ctx, deleteApp, clientID))
-			if err != nil {
-				return err
-			}
-			if apps == 0 {
-				if unknown {
-					return nil
-				}
-				return store.ErrNotFound
-			}
-			// In parts, since a single answer may not take for ever.
-			counted = 0
-			for {
-				n, err := affected(conn.ExecContext(ctx, deleteByClient, clientID, deleteAtOnce))
-				if err != nil {
-					return err
-				}
-				if counted += n; n < deleteAtOnce {
-					deleted = true
-					return nil
-				}
-			}
-		})
-		unknown = unknown || err != nil && deleted && sqlerr.Classify(err) == sqlerr.Away
-		return counted, err
+	return s.remover(ctx, "delete app", func(ctx context.Context, conn *sql.Conn, again bool) (int64, error) {
+		apps, err := affected(conn.ExecContext(ctx, deleteApp, clientID))
+		switch {
+		case err != nil:
+			return 0, err
+		case apps == 0 && again:
+			return 0, nil
+		case apps == 0:
+			return 0, store.ErrNotFound
+		}
+		return deleteAll(ctx, conn, store.Selection{ClientID: &clientID})
 	})
 }
 

@@ -1,11 +1,16 @@
 package sqlstore
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
+	"math"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/seed-926035fd/authz/internal/sqlerr"
 	"github.com/seed-926035fd/authz/store"
@@ -14,12 +19,12 @@ import (
 // GetOrCreate implements store.Authorizations: a plain SELECT for the common
 // case, one INSERT that also returns the row in the way for the other.
 func (s *Store) GetOrCreate(ctx context.Context, candidate store.Authorization) (store.Authorization, bool, error) {
-	key := candidate.Key // held by the closure in the candidate's place, which so stays off the heap
+	key, now := candidate.Key, candidate.CreatedAt.UnixMicro() // held by the closure in the candidate's place, which so stays off the heap
 	rec, err := do(ctx, s, "get or create", reading, func(ctx context.Context) (store.Authorization, error) {
-		return scanAuthorization(s.queryRow(ctx, getByKey, key.Owner, key.ClientID, key.Fingerprint))
+		return scanAuthorization(s.queryRow(ctx, getByKey, key.Owner, key.ClientID, key.Fingerprint, now))
 	})
-	if errors.Is(err, store.ErrNotFound) || err == nil && expired(rec, candidate) {
-		rec, err = s.create(ctx, candidate)
+	if errors.Is(err, store.ErrNotFound) {
+		rec, err = s.getOrInsert(ctx, candidate)
 	}
 	if err != nil {
 		return store.Authorization{}, false, err
@@ -29,42 +34,105 @@ func (s *Store) GetOrCreate(ctx context.Context, candidate store.Authorization) 
 	return rec, rec.TokenHash == candidate.TokenHash, nil
 }
 
-// create stores the candidate unless a live record has its key, and returns
-// what is there.
-func (s *Store) create(ctx context.Context, candidate store.Authorization) (store.Authorization, error) {
+// getOrInsert stores the candidate unless a live record has its key, and
+// returns what is there.
+func (s *Store) getOrInsert(ctx context.Context, candidate store.Authorization) (store.Authorization, error) {
+	candidate.ID = 0
 	return do(ctx, s, "get or create", writing, func(ctx context.Context) (store.Authorization, error) {
-		for {
+		return unblocked(func() (store.Authorization, error) {
 			rec, err := scanAuthorization(s.queryRow(ctx, insertOrGet, insertArgs(candidate)...))
-			if err != nil || !expired(rec, candidate) {
-				return rec, err
+			switch {
+			case sqlerr.Classify(err) == sqlerr.Unique:
+				return s.unblock(ctx, candidate, candidate.CreatedAt, err)
+			case err == nil && expired(rec, candidate):
+				return store.Authorization{}, s.remove(ctx, rec)
 			}
-			if rec, err = s.supersede(ctx, rec, candidate); !errors.Is(err, errMoved) {
-				return rec, err
-			}
-		}
+			return rec, err
+		})
 	})
 }
 
-var errTokenTaken = errors.New("the token hash is taken by another record")
-
-var errMoved = errors.New("the record in the way has changed")
-
-// supersede puts the candidate in the place of an expired record, in one step.
-func (s *Store) supersede(ctx context.Context, old, candidate store.Authorization) (rec store.Authorization, err error) {
-	err = s.transact(ctx, func(ctx context.Context, conn *sql.Conn) error {
-		if _, err := conn.ExecContext(ctx, deleteRevision, old.ID, old.Revision); err != nil {
-			return err
-		}
-		rec, err = scanAuthorization(conn.QueryRowContext(ctx, texts[insertOrGet], insertArgs(candidate)...))
-		if err == nil && expired(rec, candidate) {
-			return errMoved // rotated meanwhile, and expired once more
-		}
-		return err
+// Create implements store.Authorizations.
+func (s *Store) Create(ctx context.Context, candidate store.Authorization) (store.Authorization, error) {
+	candidate.ID = 0
+	return do(ctx, s, "create", writing, func(ctx context.Context) (store.Authorization, error) {
+		return unblocked(func() (store.Authorization, error) {
+			rec, err := scanAuthorization(s.queryRow(ctx, insert, insertArgs(candidate)...))
+			if sqlerr.Classify(err) == sqlerr.Unique {
+				return s.unblock(ctx, candidate, candidate.CreatedAt, err)
+			}
+			return rec, err
+		})
 	})
-	if err != nil {
+}
+
+var (
+	errTokenTaken = errors.New("the token hash is taken by another record")
+
+	// errUnblocked says that what was in the way is gone: try again.
+	errUnblocked = errors.New("what was in the way is gone")
+)
+
+// unblocked runs write again for as long as it was only blocked. There is an
+// end to it, as a unique index that is not ours would block for ever.
+func unblocked(write func() (store.Authorization, error)) (rec store.Authorization, err error) {
+	for range 1000 {
+		if rec, err = write(); !errors.Is(err, errUnblocked) {
+			break
+		}
+	}
+	return rec, err
+}
+
+// unblock finds what is in the way of rec after a unique index has refused it
+// with the error cause. It returns the record of rec's own token, if it is
+// stored by now; a *store.ConflictError; or errUnblocked if nothing is in the
+// way any more, since it has expired at now.
+func (s *Store) unblock(ctx context.Context, rec store.Authorization, now time.Time, cause error) (store.Authorization, error) {
+	other, err := scanAuthorization(s.queryRow(ctx, getByHash, rec.TokenHash[:]))
+	switch {
+	case err == nil && other.Key == rec.Key && rec.ID == 0:
+		return other, nil // an earlier run of the statement has stored it
+	case err == nil && other.ID != rec.ID:
+		// No ErrConflict: callers would try again.
+		return store.Authorization{}, errTokenTaken
+	case err != nil && !errors.Is(err, store.ErrNotFound):
 		return store.Authorization{}, err
 	}
-	return rec, nil
+	for _, unique := range []struct {
+		field string
+		held  bool
+		id    statement
+		args  []any
+	}{
+		{"idempotency_key", !rec.Replay.IsZero(), getByReplay, []any{rec.Replay.ID[:]}},
+		{"note", rec.ClientID == "", getByNote, []any{rec.Owner, rec.Note}},
+		{"fingerprint", rec.Fingerprint != "", getByKey, []any{rec.Owner, rec.ClientID, rec.Fingerprint, liveAt(time.Time{})}},
+	} {
+		if !unique.held {
+			continue
+		}
+		other, err := scanAuthorization(s.queryRow(ctx, unique.id, unique.args...))
+		switch {
+		case errors.Is(err, store.ErrNotFound), err == nil && other.ID == rec.ID:
+			continue
+		case err != nil:
+			return store.Authorization{}, err
+		case unique.field != "idempotency_key" && other.Expired(now):
+			return store.Authorization{}, s.remove(ctx, other)
+		}
+		return store.Authorization{}, &store.ConflictError{Field: unique.field, ID: other.ID}
+	}
+	return store.Authorization{}, fmt.Errorf("%w: %w", errUnblocked, cause)
+}
+
+// remove takes away an expired record, unless it has changed, and returns
+// errUnblocked.
+func (s *Store) remove(ctx context.Context, rec store.Authorization) error {
+	if _, err := s.db.ExecContext(ctx, deleteRevision, rec.ID, rec.Revision); err != nil {
+		return err
+	}
+	return errUnblocked
 }
 
 // expired reports whether rec counts as absent for the candidate. A candidate
@@ -87,10 +155,17 @@ func (s *Store) GetByTokenHash(ctx context.Context, hash store.Hash) (store.Auth
 	})
 }
 
+// GetByReplay implements store.Authorizations.
+func (s *Store) GetByReplay(ctx context.Context, id store.Hash) (store.Authorization, error) {
+	return do(ctx, s, "get by replay", reading, func(ctx context.Context) (store.Authorization, error) {
+		return scanAuthorization(s.queryRow(ctx, getByReplay, id[:]))
+	})
+}
+
 // List implements store.Authorizations.
 func (s *Store) List(ctx context.Context, q store.Query) ([]store.Authorization, error) {
 	return do(ctx, s, "list", reading, func(ctx context.Context) ([]store.Authorization, error) {
-		id, args := listByOwner, []any{q.Owner, q.After, q.Limit}
+		id, args := listByOwner, []any{q.Owner, q.After, liveAt(q.LiveAt), q.Limit, q.Skip}
 		if q.ClientID != nil {
 			id, args = listByOwnerAndClient, append(args, *q.ClientID)
 		}
@@ -102,29 +177,44 @@ func (s *Store) List(ctx context.Context, q store.Query) ([]store.Authorization,
 	})
 }
 
+// liveAt is the time that expires_at must be greater than; all times are if
+// none is asked for.
+func liveAt(t time.Time) int64 {
+	if t.IsZero() {
+		return math.MinInt64
+	}
+	return t.UnixMicro()
+}
+
 // Replace implements store.Authorizations.
 func (s *Store) Replace(ctx context.Context, rec store.Authorization) (store.Authorization, error) {
 	return do(ctx, s, "replace", writing, func(ctx context.Context) (store.Authorization, error) {
-		now, err := scanAuthorization(s.queryRow(ctx, replace, rec.ID, rec.Owner, rec.Revision,
-			rec.Fingerprint, joinScopes(rec.Scopes), rec.Note, rec.NoteURL, rec.TokenHash[:], rec.TokenLastEight,
-			rec.UpdatedAt.UnixMicro(), end(rec.ExpiresAt)))
-		switch {
-		case err == nil:
-			return now, nil
-		case sqlerr.Classify(err) == sqlerr.Unique:
-			// No ErrConflict for a hash that is taken: callers would try again.
-			if other, err := scanAuthorization(s.queryRow(ctx, getByHash, rec.TokenHash[:])); err == nil && other.ID != rec.ID {
-				return now, errTokenTaken
+		return unblocked(func() (store.Authorization, error) {
+			replayID, seal, replayEnd := replayArgs(rec.Replay)
+			now, err := scanAuthorization(s.queryRow(ctx, replace, rec.ID, rec.Owner, rec.Revision,
+				rec.Fingerprint, joinScopes(rec.Scopes), rec.Note, rec.NoteURL, rec.TokenHash[:], rec.TokenLastEight,
+				rec.IssuedAt.UnixMicro(), replayID, seal, replayEnd, rec.UpdatedAt.UnixMicro(), end(rec.ExpiresAt)))
+			if err == nil {
+				return now, nil
 			}
-			return now, &store.ConflictError{Field: "fingerprint"}
-		case !errors.Is(err, store.ErrNotFound):
-			return now, err
-		}
-		now, err = scanAuthorization(s.queryRow(ctx, getByID, rec.ID, rec.Owner))
-		if err == nil && !applied(rec, now) {
-			return now, store.ErrConflict
-		}
-		return now, err
+			blocked := sqlerr.Classify(err) == sqlerr.Unique
+			if !blocked && !errors.Is(err, store.ErrNotFound) {
+				return now, err
+			}
+			cause := err
+			now, err = scanAuthorization(s.queryRow(ctx, getByID, rec.ID, rec.Owner))
+			switch {
+			case err != nil:
+				return now, err
+			case blocked:
+				rec := rec
+				rec.ClientID = now.ClientID // never changes, whatever rec says
+				return s.unblock(ctx, rec, rec.UpdatedAt, cause)
+			case !applied(rec, now):
+				return now, store.ErrConflict
+			}
+			return now, nil
+		})
 	})
 }
 
@@ -135,6 +225,7 @@ func applied(rec, now store.Authorization) bool {
 		now.TokenHash == rec.TokenHash && now.TokenLastEight == rec.TokenLastEight &&
 		now.Fingerprint == rec.Fingerprint && slices.Equal(now.Scopes, rec.Scopes) &&
 		now.Note == rec.Note && now.NoteURL == rec.NoteURL &&
+		now.Replay.ID == rec.Replay.ID && bytes.Equal(now.Replay.Seal, rec.Replay.Seal) && sameTime(now.IssuedAt, rec.IssuedAt) &&
 		sameTime(now.UpdatedAt, rec.UpdatedAt) && sameTime(now.ExpiresAt, rec.ExpiresAt)
 }
 
@@ -154,6 +245,99 @@ func (s *Store) Delete(ctx context.Context, owner string, id int64) error {
 	return err
 }
 
+// selected is sel as a condition of SQL and its parameters.
+func selected(sel store.Selection) (where string, args []any) {
+	var conditions []string
+	add := func(condition string, arg any) {
+		args = append(args, arg)
+		conditions = append(conditions, condition+"$"+strconv.Itoa(len(args)))
+	}
+	if sel.Owner != nil {
+		add("owner = ", *sel.Owner)
+	}
+	if sel.ClientID != nil {
+		add("client_id = ", *sel.ClientID)
+	}
+	if sel.TokenHash != nil {
+		add("token_hash = ", sel.TokenHash[:])
+	}
+	if !sel.LiveAt.IsZero() {
+		add("COALESCE(expires_at, 9223372036854775807) > ", sel.LiveAt.UnixMicro())
+	}
+	if conditions == nil {
+		return "1 = 1", nil
+	}
+	return strings.Join(conditions, " AND "), args
+}
+
+// Count implements store.Authorizations.
+func (s *Store) Count(ctx context.Context, sel store.Selection) (int64, error) {
+	where, args := selected(sel)
+	return do(ctx, s, "count", reading, func(ctx context.Context) (n int64, err error) {
+		err = s.db.QueryRowContext(ctx, countSelected+where, args...).Scan(&n)
+		return n, err
+	})
+}
+
+var errNothingSelected = errors.New("neither owner nor client_id nor token hash is selected")
+
+// DeleteAll implements store.Authorizations.
+func (s *Store) DeleteAll(ctx context.Context, sel store.Selection) (int64, error) {
+	if sel.Owner == nil && sel.ClientID == nil && sel.TokenHash == nil {
+		return 0, s.wrap("delete all", errNothingSelected, nil)
+	}
+	return s.remover(ctx, "delete all", func(ctx context.Context, conn *sql.Conn, _ bool) (int64, error) {
+		return deleteAll(ctx, conn, sel)
+	})
+}
+
+// remover runs a transaction that removes records and counts them. again says
+// that an earlier run may have been committed.
+func (s *Store) remover(ctx context.Context, what string, fn func(ctx context.Context, conn *sql.Conn, again bool) (int64, error)) (int64, error) {
+	var (
+		counted int64
+		unknown bool // whether an earlier transaction was committed
+	)
+	return do(ctx, s, what, writing, func(ctx context.Context) (int64, error) {
+		ended := false
+		err := s.transact(ctx, func(ctx context.Context, conn *sql.Conn) error {
+			n, err := fn(ctx, conn, unknown)
+			if err != nil {
+				return err
+			}
+			counted, ended = max(n, counted), true
+			return nil
+		})
+		unknown = unknown || err != nil && ended && sqlerr.Classify(err) == sqlerr.Away
+		return counted, err
+	})
+}
+
+// deleteAll deletes in parts, since a single answer may not take for ever.
+func deleteAll(ctx context.Context, conn *sql.Conn, sel store.Selection) (total int64, err error) {
+	where, args := selected(sel)
+	for {
+		n, err := affected(conn.ExecContext(ctx, deleteSelected+where+" LIMIT "+strconv.Itoa(deleteAtOnce)+")", args...))
+		if err != nil {
+			return 0, err
+		}
+		if total += n; n < deleteAtOnce {
+			return total, nil
+		}
+	}
+}
+
+// WipeReplays implements store.Authorizations.
+func (s *Store) WipeReplays(ctx context.Context, now time.Time) (int64, error) {
+	return do(ctx, s, "wipe replays", writing, func(ctx context.Context) (n int64, err error) {
+		err = s.pinned(ctx, func(ctx context.Context, conn *sql.Conn) error {
+			n, err = affected(conn.ExecContext(ctx, wipeReplays, now.UnixMicro()))
+			return err
+		})
+		return n, err
+	})
+}
+
 func affected(res sql.Result, err error) (int64, error) {
 	if err != nil {
 		return 0, err
@@ -162,10 +346,23 @@ func affected(res sql.Result, err error) (int64, error) {
 }
 
 func insertArgs(a store.Authorization) []any {
+	replayID, seal, replayEnd := replayArgs(a.Replay)
 	return []any{
 		a.Owner, a.ClientID, a.Fingerprint, joinScopes(a.Scopes), a.Note, a.NoteURL,
-		a.TokenHash[:], a.TokenLastEight, a.CreatedAt.UnixMicro(), a.UpdatedAt.UnixMicro(), end(a.ExpiresAt),
+		a.TokenHash[:], a.TokenLastEight, a.IssuedAt.UnixMicro(), replayID, seal, replayEnd,
+		a.CreatedAt.UnixMicro(), a.UpdatedAt.UnixMicro(), end(a.ExpiresAt),
 	}
+}
+
+// replayArgs are NULL where there is nothing.
+func replayArgs(r store.Replay) (id, seal, expires any) {
+	if r.IsZero() {
+		return nil, nil, nil
+	}
+	if len(r.Seal) > 0 {
+		seal = r.Seal
+	}
+	return r.ID[:], seal, r.ExpiresAt.UnixMicro()
 }
 
 // Scopes are kept as OAuth writes them (RFC 6749 section 3.3): a scope-token
@@ -182,22 +379,24 @@ func splitScopes(s string) []string {
 func scanAuthorization(r row) (store.Authorization, error) {
 	var v struct { // one allocation for all that Scan points to
 		store.Authorization
-		scopes           string
-		hash             []byte
-		created, updated int64
-		expires          sql.NullInt64
+		scopes                   string
+		hash, replayID           []byte
+		issued, created, updated int64
+		replayEnd, expires       sql.NullInt64
 	}
 	// The error goes first: a driver can fill the variables and still fail.
 	if err := r.Scan(&v.ID, &v.Revision, &v.Owner, &v.ClientID, &v.Fingerprint, &v.scopes, &v.Note, &v.NoteURL,
-		&v.hash, &v.TokenLastEight, &v.created, &v.updated, &v.expires); err != nil {
+		&v.hash, &v.TokenLastEight, &v.issued, &v.replayID, &v.Replay.Seal, &v.replayEnd, &v.created, &v.updated, &v.expires); err != nil {
 		return store.Authorization{}, notFound(err)
 	}
-	if len(v.hash) != len(v.TokenHash) {
-		return store.Authorization{}, errors.New("a token hash in the database has a wrong length")
+	if len(v.hash) != len(v.TokenHash) || v.replayID != nil && len(v.replayID) != len(v.Replay.ID) {
+		return store.Authorization{}, errors.New("a hash in the database has a wrong length")
 	}
 	v.Scopes = splitScopes(v.scopes)
 	copy(v.TokenHash[:], v.hash)
-	v.CreatedAt, v.UpdatedAt, v.ExpiresAt = fromMicros(v.created), fromMicros(v.updated), fromEnd(v.expires)
+	copy(v.Replay.ID[:], v.replayID)
+	v.Replay.ExpiresAt = fromEnd(v.replayEnd)
+	v.IssuedAt, v.CreatedAt, v.UpdatedAt, v.ExpiresAt = fromMicros(v.issued), fromMicros(v.created), fromMicros(v.updated), fromEnd(v.expires)
 	return v.Authorization, nil
 }
 

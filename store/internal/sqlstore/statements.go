@@ -6,8 +6,11 @@ type statement int
 const (
 	getByKey statement = iota
 	insertOrGet
+	insert
 	getByID
 	getByHash
+	getByReplay
+	getByNote
 	listByOwner
 	listByOwnerAndClient
 	replace
@@ -19,23 +22,27 @@ const (
 )
 
 const (
-	authorizationColumns = `id, revision, owner, client_id, fingerprint, scopes, note, note_url, token_hash, token_last_eight, created_at, updated_at, expires_at`
-	appColumns           = `id, revision, client_id, name, url, secrets, created_at, updated_at, deleted`
+	authorizationColumns = `id, revision, owner, client_id, fingerprint, scopes, note, note_url, token_hash, token_last_eight,
+	issued_at, replay_id, replay_seal, replay_expires_at, created_at, updated_at, expires_at`
+	appColumns = `id, revision, client_id, name, url, secrets, created_at, updated_at, deleted`
 )
 
 // texts are the statements that both databases run as they are.
 var texts = [statements]string{
 	getByKey: `SELECT ` + authorizationColumns + ` FROM authz_authorizations
-WHERE owner = $1 AND client_id = $2 AND fingerprint = $3`,
+WHERE owner = $1 AND client_id = $2 AND fingerprint = $3 AND (expires_at IS NULL OR expires_at > $4)
+ORDER BY slot LIMIT 1`,
 
 	// The heart of get-or-create: one statement that inserts, or locks and
 	// returns the row in the way. DO NOTHING would return no row, and a
 	// second SELECT beside it can miss the row of a transaction that
 	// committed in between.
-	insertOrGet: `INSERT INTO authz_authorizations
-	(revision, owner, client_id, fingerprint, scopes, note, note_url, token_hash, token_last_eight, created_at, updated_at, expires_at)
-VALUES (1, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-ON CONFLICT (owner, client_id, fingerprint) DO UPDATE SET owner = excluded.owner
+	insertOrGet: insertAuthorization + `0)
+ON CONFLICT (owner, client_id, fingerprint, slot) DO UPDATE SET owner = excluded.owner
+RETURNING ` + authorizationColumns,
+
+	insert: insertAuthorization + `CASE WHEN $3 = '' THEN (
+	SELECT COALESCE(MAX(slot) + 1, 0) FROM authz_authorizations WHERE owner = $1 AND client_id = $2 AND fingerprint = '') ELSE 0 END)
 RETURNING ` + authorizationColumns,
 
 	getByID: `SELECT ` + authorizationColumns + ` FROM authz_authorizations
@@ -44,14 +51,24 @@ WHERE id = $1 AND owner = $2`,
 	getByHash: `SELECT ` + authorizationColumns + ` FROM authz_authorizations
 WHERE token_hash = $1`,
 
+	getByReplay: `SELECT ` + authorizationColumns + ` FROM authz_authorizations
+WHERE replay_id = $1`,
+
+	getByNote: `SELECT ` + authorizationColumns + ` FROM authz_authorizations
+WHERE owner = $1 AND note = $2 AND client_id = ''`,
+
 	listByOwner: `SELECT ` + authorizationColumns + ` FROM authz_authorizations
-WHERE owner = $1 AND id > $2 ORDER BY id LIMIT $3`,
+WHERE owner = $1 AND id > $2 AND (expires_at IS NULL OR expires_at > $3) ORDER BY id LIMIT $4 OFFSET $5`,
 
 	listByOwnerAndClient: `SELECT ` + authorizationColumns + ` FROM authz_authorizations
-WHERE owner = $1 AND id > $2 AND client_id = $4 ORDER BY id LIMIT $3`,
+WHERE owner = $1 AND id > $2 AND (expires_at IS NULL OR expires_at > $3) AND client_id = $6 ORDER BY id LIMIT $4 OFFSET $5`,
 
 	replace: `UPDATE authz_authorizations SET revision = revision + 1,
-	fingerprint = $4, scopes = $5, note = $6, note_url = $7, token_hash = $8, token_last_eight = $9, updated_at = $10, expires_at = $11
+	fingerprint = $4, scopes = $5, note = $6, note_url = $7, token_hash = $8, token_last_eight = $9,
+	issued_at = $10, replay_id = $11, replay_seal = $12, replay_expires_at = $13, updated_at = $14, expires_at = $15,
+	slot = CASE WHEN fingerprint = $4 THEN slot WHEN $4 = '' THEN (
+		SELECT COALESCE(MAX(o.slot) + 1, 0) FROM authz_authorizations o
+		WHERE o.owner = $2 AND o.client_id = authz_authorizations.client_id AND o.fingerprint = '') ELSE 0 END
 WHERE id = $1 AND owner = $2 AND revision = $3
 RETURNING ` + authorizationColumns,
 
@@ -71,17 +88,32 @@ WHERE client_id = $1 AND revision = $2 AND deleted = 0
 RETURNING ` + appColumns,
 }
 
-// Statements for a pinned connection: they are rare, and must not be repeated
-// behind our back.
+// insertAuthorization lacks the slot, the last of its values.
+const insertAuthorization = `INSERT INTO authz_authorizations
+	(revision, owner, client_id, fingerprint, scopes, note, note_url, token_hash, token_last_eight,
+	issued_at, replay_id, replay_seal, replay_expires_at, created_at, updated_at, expires_at, slot)
+VALUES (1, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, `
+
+// Statements that are rare. Those that count what they change run on a pinned
+// connection: they must not be repeated behind our back.
 const (
 	deleteByID = `DELETE FROM authz_authorizations WHERE id = $1 AND owner = $2`
 
 	deleteRevision = `DELETE FROM authz_authorizations WHERE id = $1 AND revision = $2`
 
-	deleteByClient = `DELETE FROM authz_authorizations
-WHERE id IN (SELECT id FROM authz_authorizations WHERE client_id = $1 LIMIT $2)`
-	deleteAtOnce = 1000
+	wipeReplays = `UPDATE authz_authorizations SET replay_id = NULL, replay_seal = NULL, replay_expires_at = NULL
+WHERE replay_expires_at <= $1`
 
 	// The row stays, so that the client_id stays taken.
 	deleteApp = `UPDATE authz_apps SET revision = revision + 1, deleted = 1, secrets = '[]' WHERE client_id = $1 AND deleted = 0`
+)
+
+// A selection of authorizations follows these as a condition of its own.
+const (
+	countSelected = `SELECT COUNT(*) FROM authz_authorizations WHERE `
+
+	// The limit comes behind.
+	deleteSelected = `DELETE FROM authz_authorizations
+WHERE id IN (SELECT id FROM authz_authorizations WHERE `
+	deleteAtOnce = 1000
 )

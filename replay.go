@@ -1,0 +1,201 @@
+package authz
+
+import (
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/seed-926035fd/authz/store"
+)
+
+// ReplayWindow is how long the answer to a request with an Idempotency-Key can
+// be had again. It ends before that when the token is used.
+const ReplayWindow = 10 * time.Minute
+
+// The length of an Idempotency-Key, in characters.
+const (
+	minIdempotencyKey = 16
+	maxIdempotencyKey = 255
+)
+
+// idempotencyKeyField names the key in errors, as the header does.
+const idempotencyKeyField = "Idempotency-Key"
+
+func (p *problems) idempotencyKey(key Secret) {
+	text := key.Reveal()
+	if text == "" {
+		return
+	}
+	ok := len(text) >= minIdempotencyKey && len(text) <= maxIdempotencyKey
+	for i := range len(text) {
+		ok = ok && text[i] > ' ' && text[i] <= '~'
+	}
+	if !ok {
+		p.invalid(idempotencyKeyField, "must be %d to %d visible ASCII characters", minIdempotencyKey, maxIdempotencyKey)
+	}
+}
+
+// replayKey is what an Idempotency-Key is turned into. The key itself is kept
+// nowhere: the store has an ID that is derived from it, and the token sealed
+// under another key that is derived from it. A nil replayKey keeps nothing.
+type replayKey struct {
+	id      store.Hash
+	aead    cipher.AEAD
+	request [sha256.Size]byte // what was asked for
+}
+
+// replayKey derives the request's key, for its owner alone.
+func (req Request) replayKey(operation string) *replayKey {
+	return newReplayKey(req.IdempotencyKey, "user "+req.Owner,
+		operation, req.ClientID, req.Fingerprint, req.Scopes, req.Note, req.NoteURL, req.OnExisting)
+}
+
+// newReplayKey returns nil for the zero key. sender is who the key belongs to:
+// others may use the same one. request is all that must be the same in a
+// repetition.
+func newReplayKey(key Secret, sender string, request ...any) *replayKey {
+	if key.IsZero() {
+		return nil
+	}
+	derive := func(purpose string) []byte {
+		out, err := hkdf.Key(sha256.New, []byte(key.Reveal()), nil, "authz idempotency "+purpose+" of "+sender, sha256.Size)
+		if err != nil {
+			panic(err) // only if the length were wrong
+		}
+		return out
+	}
+	block, err := aes.NewCipher(derive("seal"))
+	if err != nil {
+		panic(err) // only if the length were wrong
+	}
+	aead, err := cipher.NewGCMWithRandomNonce(block)
+	if err != nil {
+		panic(err) // never with AES
+	}
+	text, err := json.Marshal(request)
+	if err != nil {
+		panic(err) // strings and slices of them can be marshalled
+	}
+	return &replayKey{id: store.Hash(derive("id")), aead: aead, request: sha256.Sum256(text)}
+}
+
+// seal returns the Replay to keep with a token made at now.
+func (k *replayKey) seal(token Secret, created bool, now time.Time) store.Replay {
+	if k == nil {
+		return store.Replay{}
+	}
+	text := append(k.request[:], 0)
+	if created {
+		text[sha256.Size] = 1
+	}
+	text = append(text, token.Reveal()...)
+	return store.Replay{ID: k.id, Seal: k.aead.Seal(nil, nil, text, k.id[:]), ExpiresAt: now.Add(ReplayWindow)}
+}
+
+// made reports whether rec's token was made by a request with this key.
+func (k *replayKey) made(rec Authorization) bool { return k != nil && rec.Replay.ID == k.id }
+
+// open returns the answer that is kept with rec. Errors: *usedError; a
+// [*ValidationError] if it is the answer to another request.
+func (k *replayKey) open(rec Authorization) (Result, error) {
+	if len(rec.Replay.Seal) == 0 {
+		return Result{}, &usedError{rec.Key}
+	}
+	text, err := k.aead.Open(nil, nil, rec.Replay.Seal, k.id[:])
+	if err != nil || len(text) <= sha256.Size {
+		return Result{}, fmt.Errorf("authz: replay: the sealed answer of authorization %d is damaged", rec.ID)
+	}
+	if [sha256.Size]byte(text) != k.request {
+		var p problems
+		p.add(idempotencyKeyField, CodeCustom, "Idempotency-Key was used for another request")
+		return Result{}, p.err()
+	}
+	return Result{
+		Authorization: rec,
+		Token:         NewSecret(string(text[sha256.Size+1:])),
+		Created:       text[sha256.Size] == 1,
+		Replayed:      true,
+	}, nil
+}
+
+// usedError says that the answer was received: its token is in use.
+type usedError struct{ key store.Key }
+
+func (e *usedError) Error() string { return "authz: the Idempotency-Key was used, and so is its token" }
+
+// As makes it the validation error that callers see.
+func (e *usedError) As(target any) bool {
+	validation, ok := target.(**ValidationError)
+	if ok {
+		var p problems
+		p.add(idempotencyKeyField, CodeCustom, "Idempotency-Key was used for a request whose token is in use by now")
+		*validation = &ValidationError{Fields: p}
+	}
+	return ok
+}
+
+// once runs do, unless a request with this key has had its answer already: then
+// it returns that. do must store the Replay that key makes in the same step as
+// what it does.
+func (m *Manager) once(ctx context.Context, key *replayKey, do func(*replayKey) (Result, error)) (Result, error) {
+	if key == nil {
+		return do(nil)
+	}
+	if _, err := m.WipeReplays(ctx); err != nil {
+		return Result{}, err
+	}
+	for {
+		if result, found, err := m.replay(ctx, key); found || err != nil {
+			return result, err
+		}
+		result, err := do(key)
+		if err == nil {
+			return result, nil
+		}
+		// It may be that a request with the same key ran beside this one and
+		// was faster, whatever it looks like from here.
+		if result, found, err := m.replay(ctx, key); found || err != nil {
+			return result, err
+		}
+		conflict := new(store.ConflictError)
+		if !errors.As(err, &conflict) || conflict.Field != "idempotency_key" {
+			return Result{}, err
+		}
+		// That one is gone again, or its time has just ended.
+		if _, err := m.WipeReplays(ctx); err != nil {
+			return Result{}, err
+		}
+	}
+}
+
+// replay returns the answer that is kept for the key.
+func (m *Manager) replay(ctx context.Context, key *replayKey) (result Result, found bool, err error) {
+	rec, err := m.store.GetByReplay(ctx, key.id)
+	switch now := m.now(); {
+	case errors.Is(err, store.ErrNotFound):
+		return Result{}, false, nil
+	case err != nil:
+		return Result{}, false, fmt.Errorf("authz: replay: %w", err)
+	case !now.Before(rec.Replay.ExpiresAt):
+		return Result{}, false, nil
+	}
+	result, err = key.open(rec)
+	return result, true, err
+}
+
+// WipeReplays wipes the sealed answers whose [ReplayWindow] has ended, and
+// returns how many. Every request with an Idempotency-Key does it first; call
+// it now and then where such requests are rare. Errors are the store's.
+func (m *Manager) WipeReplays(ctx context.Context) (int64, error) {
+	n, err := m.store.WipeReplays(ctx, m.now())
+	if err != nil {
+		return 0, fmt.Errorf("authz: wipe replays: %w", err)
+	}
+	return n, nil
+}

@@ -1,0 +1,13 @@
+-- slot tells apart the authorizations of one key without a fingerprint: 0, or one more than the highest.
+ALTER TABLE authz_authorizations ADD COLUMN slot              INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE authz_authorizations ADD COLUMN issued_at         INTEGER NOT NULL DEFAULT 0; -- when the token was made
+ALTER TABLE authz_authorizations ADD COLUMN replay_id         BLOB; -- NULL: no answer is kept
+ALTER TABLE authz_authorizations ADD COLUMN replay_seal       BLOB; -- NULL: the token was used
+ALTER TABLE authz_authorizations ADD COLUMN replay_expires_at INTEGER;
+UPDATE authz_authorizations SET issued_at = updated_at;
+
+DROP INDEX authz_authorizations_key;
+CREATE UNIQUE INDEX authz_authorizations_key       ON authz_authorizations (owner, client_id, fingerprint, slot);
+CREATE UNIQUE INDEX authz_authorizations_note      ON authz_authorizations (owner, note) WHERE client_id = ''; -- personal ones
+CREATE UNIQUE INDEX authz_authorizations_replay_id ON authz_authorizations (replay_id) WHERE replay_id IS NOT NULL;
+CREATE INDEX authz_authorizations_replay_end ON authz_authorizations (replay_expires_at) WHERE replay_expires_at IS NOT NULL;
