@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"unicode/utf8"
 )
 
@@ -144,42 +145,140 @@ type unpermittedKeyError struct{ key string }
 
 func (e *unpermittedKeyError) Error() string { return "key is not permitted" }
 
-// decodeRequest reads the body of PUT /authorizations/clients/…. It returns
-// the body's client_id beside the request, since the path has one as well.
-func decodeRequest(body []byte) (req Request, clientID *string, err error) {
-	members, err := decodeObject(body)
-	if err != nil {
-		return Request{}, nil, err
-	}
-	var p problems
-	var secret, onExisting string
-	for _, m := range members {
-		switch m.key {
-		case "client_id":
-			clientID = new(string)
-			p.decodeString(m, clientID)
-		case "client_secret":
-			if string(m.value) != "null" { // as good as absent
-				p.decodeString(m, &secret)
-			}
-		case "scopes":
-			p.decodeStrings(m, &req.Scopes)
-		case "note":
-			p.decodeString(m, &req.Note)
-		case "note_url":
-			p.decodeString(m, &req.NoteURL)
-		case "fingerprint":
-			p.decodeString(m, &req.Fingerprint)
-		case "on_existing":
-			if p.decodeString(m, &onExisting) && onExisting == "" {
-				p.onExisting() // absent is the default, "" is not
-			}
-		default:
-			return Request{}, nil, &unpermittedKeyError{m.key}
+// field takes the value of a key that an endpoint knows.
+type field func(p *problems, m member)
+
+func stringField(into *string) field {
+	return func(p *problems, m member) { p.decodeString(m, into) }
+}
+
+// nullableField takes null for an absent key.
+func nullableField(into *string) field {
+	return func(p *problems, m member) {
+		if string(m.value) != "null" {
+			p.decodeString(m, into)
 		}
 	}
-	req.ClientSecret, req.OnExisting = NewSecret(secret), OnExisting(onExisting)
-	return req, clientID, p.err()
+}
+
+// givenField tells an absent key, nil, from an empty string.
+func givenField(into **string) field {
+	return func(p *problems, m member) {
+		*into = new(string)
+		p.decodeString(m, *into)
+	}
+}
+
+func stringsField(into *[]string) field {
+	return func(p *problems, m member) { p.decodeStrings(m, into) }
+}
+
+// decodeFields hands the values of a body's object to the fields that know them.
+// A key that none knows is an *unpermittedKeyError.
+func decodeFields(body []byte, fields map[string]field) error {
+	members, err := decodeObject(body)
+	if err != nil {
+		return err
+	}
+	var p problems
+	for _, m := range members {
+		take, known := fields[m.key]
+		if !known {
+			return &unpermittedKeyError{m.key}
+		}
+		take(&p, m)
+	}
+	return p.err()
+}
+
+// decodeKnown is decodeFields for endpoints that ignore keys which they do not
+// know, and take an empty body for an empty object: clients send one to try a
+// one-time password.
+func decodeKnown(body []byte, fields map[string]field) error {
+	if len(bytes.TrimSpace(body)) == 0 {
+		return nil
+	}
+	members, err := decodeObject(body)
+	if err != nil {
+		return err
+	}
+	var p problems
+	for _, m := range members {
+		if take, known := fields[m.key]; known {
+			take(&p, m)
+		}
+	}
+	return p.err()
+}
+
+// decodeGetOrCreate reads the body of PUT /authorizations/clients/…. It returns
+// the body's client_id beside the request, since the path has one as well.
+func decodeGetOrCreate(body []byte) (req Request, clientID *string, err error) {
+	var secret string
+	var onExisting *string
+	err = decodeFields(body, map[string]field{
+		"client_id":     givenField(&clientID),
+		"client_secret": nullableField(&secret),
+		"scopes":        stringsField(&req.Scopes),
+		"note":          stringField(&req.Note),
+		"note_url":      stringField(&req.NoteURL),
+		"fingerprint":   stringField(&req.Fingerprint),
+		"on_existing": func(p *problems, m member) {
+			onExisting = new(string)
+			if p.decodeString(m, onExisting) && *onExisting == "" {
+				p.onExisting() // absent is the default, "" is not
+			}
+		},
+	})
+	if req.ClientSecret = NewSecret(secret); onExisting != nil {
+		req.OnExisting = OnExisting(*onExisting)
+	}
+	return req, clientID, err
+}
+
+// decodeCreate reads the body of POST /authorizations.
+func decodeCreate(body []byte) (req Request, err error) {
+	var secret string
+	err = decodeKnown(body, map[string]field{
+		"client_id":     nullableField(&req.ClientID),
+		"client_secret": nullableField(&secret),
+		"scopes":        stringsField(&req.Scopes),
+		"note":          stringField(&req.Note),
+		"note_url":      stringField(&req.NoteURL),
+		"fingerprint":   stringField(&req.Fingerprint),
+	})
+	req.ClientSecret = NewSecret(secret)
+	return req, err
+}
+
+// decodeUpdate reads the body of PATCH /authorizations/{id}.
+func decodeUpdate(body []byte) (u Update, err error) {
+	err = decodeKnown(body, map[string]field{
+		"scopes":        stringsField(&u.Scopes),
+		"add_scopes":    stringsField(&u.AddScopes),
+		"remove_scopes": stringsField(&u.RemoveScopes),
+		"note":          givenField(&u.Note),
+		"note_url":      givenField(&u.NoteURL),
+		"fingerprint":   givenField(&u.Fingerprint),
+	})
+	return u, err
+}
+
+// decodeToken reads the access_token that apps send, and the other fields of
+// the endpoint.
+func decodeToken(body []byte, others map[string]field) (token string, err error) {
+	given := (*string)(nil)
+	fields := map[string]field{"access_token": givenField(&given)}
+	maps.Copy(fields, others)
+	if err := decodeKnown(body, fields); err != nil {
+		return "", err
+	}
+	if given == nil || *given == "" {
+		var p problems
+		p.add("access_token", CodeMissingField, "")
+		return "", p.err()
+	}
+	return *given, nil
 }
 
 func (p *problems) decodeString(m member, into *string) (ok bool) {

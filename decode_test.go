@@ -149,7 +149,7 @@ func FuzzDecodeRequest(f *testing.F) {
 	}
 	m := &Manager{}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		req, clientID, err := decodeRequest(body)
+		req, clientID, err := decodeGetOrCreate(body)
 		var (
 			v   *ValidationError
 			key *unpermittedKeyError

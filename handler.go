@@ -1,14 +1,10 @@
 package authz
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -43,6 +39,25 @@ type HandlerConfig struct {
 	// TrustedProxies are the networks whose X-Forwarded-Proto and
 	// X-Forwarded-Host headers count. Defaults to none.
 	TrustedProxies []netip.Prefix
+
+	// Users looks up the user that an app's token belongs to, by User.ID, for the
+	// answers that show them. [ErrNotFound] says that there is no such user any
+	// more, or that they may do nothing: their tokens are not found then. Any
+	// other error is answered 503. Defaults to nil: the ID is shown as the login.
+	Users func(ctx context.Context, id string) (User, error)
+
+	// ResourceServers are the client_ids of apps that may introspect the tokens
+	// of all apps. Defaults to none: an app sees its own alone.
+	ResourceServers []string
+
+	// LegacyTokenPaths serves the older forms of the endpoints for apps, which
+	// have the token in the path. What is in a path lands in the logs of
+	// proxies. Defaults to false.
+	LegacyTokenPaths bool
+
+	// OpenAPI serves the API's description (OpenAPI 3.1) at openapi.yaml.
+	// Defaults to false.
+	OpenAPI bool
 
 	// Realm is the realm in WWW-Authenticate. Defaults to "authz".
 	Realm string
@@ -110,6 +125,7 @@ func NewHandler(m *Manager, cfg HandlerConfig) (http.Handler, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	cfg.TrustedProxies = slices.Clone(cfg.TrustedProxies)
+	cfg.ResourceServers = slices.Clone(cfg.ResourceServers)
 	h := &handler{m: m, cfg: cfg, mux: http.NewServeMux()}
 	h.routes()
 	return h, nil
@@ -121,63 +137,139 @@ type handler struct {
 	mux *http.ServeMux
 }
 
-// endpoint answers one method of one path for a user.
-type endpoint func(w *response, r *http.Request, user User)
+// endpoint answers one method of one path.
+type endpoint func(w *response, r *http.Request)
+
+// methods are the endpoints of one path. A nil endpoint is a method that leads
+// nowhere, as if there were no such path.
+type methods map[string]endpoint
+
+// ofID is m for a path that ends in an ID, and nothing for one that does not.
+func (m methods) ofID(r *http.Request) methods {
+	if pathID(r) == 0 {
+		return nil
+	}
+	return m
+}
+
+// authentication lets a request in, and remembers in w who sent it.
+type authentication func(w *response, r *http.Request) error
 
 func (h *handler) routes() {
-	getOrCreate := map[string]endpoint{http.MethodPut: h.getOrCreate}
-	h.asUser("/authorizations/clients/{client_id}", getOrCreate)
-	h.asUser("/authorizations/clients/{client_id}/{fingerprint}", getOrCreate)
+	// Clients test a one-time password with PATCH on the list: below
+	// /authorizations, authentication comes before routing.
+	h.route("/authorizations", h.asUser, methods{
+		http.MethodGet: h.list, http.MethodPost: h.create, http.MethodPatch: nil, http.MethodPut: nil,
+	})
+	h.route("/authorizations/", h.asUser, nil)
+	one := methods{http.MethodGet: h.get, http.MethodPatch: h.update, http.MethodPost: h.update, http.MethodDelete: h.delete}
+	h.mux.HandleFunc(h.cfg.Prefix+"/authorizations/{id}", func(w http.ResponseWriter, r *http.Request) {
+		h.serve(w.(*response), r, h.asUser, one.ofID(r))
+	})
+	getOrCreate := methods{http.MethodPut: h.getOrCreate}
+	h.route("/authorizations/clients/{client_id}", h.asUser, getOrCreate)
+	h.route("/authorizations/clients/{client_id}/{fingerprint}", h.asUser, getOrCreate)
 	// ServeMux takes the fingerprint %2F for a slash at the end of the path.
 	h.mux.HandleFunc(h.cfg.Prefix+"/authorizations/clients/{client_id}/{$}", func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.URL.EscapedPath(), "/") {
-			h.serveUser(w.(*response), r, nil)
+			h.serve(w.(*response), r, h.asUser, nil)
 			return
 		}
-		h.serveUser(w.(*response), r, getOrCreate)
+		h.serve(w.(*response), r, h.asUser, getOrCreate)
 	})
 
-	// Clients test a one-time password with a request that leads nowhere:
-	// below /authorizations, authentication comes before routing.
-	h.asUser("/authorizations", nil)
-	h.asUser("/authorizations/", nil)
+	h.route("/applications/grants", h.asUser, methods{http.MethodGet: h.listGrants})
+	// ServeMux knows no pattern for grants/{id} beside {client_id}/token.
+	grant := methods{http.MethodGet: h.getGrant, http.MethodDelete: h.deleteGrant}
+	h.mux.HandleFunc(h.cfg.Prefix+"/applications/{grants}/{id}", func(w http.ResponseWriter, r *http.Request) {
+		if r.PathValue("grants") != "grants" {
+			w.(*response).fail(errNoRoute)
+			return
+		}
+		h.serve(w.(*response), r, h.asUser, grant.ofID(r))
+	})
+
+	h.route("/applications/{client_id}/token", h.asApp, methods{
+		http.MethodPost: h.checkToken, http.MethodPatch: h.resetToken, http.MethodDelete: h.revokeToken,
+	})
+	h.route("/applications/{client_id}/token/scoped", h.asApp, methods{http.MethodPost: h.scopeToken})
+	h.route("/applications/{client_id}/grant", h.asApp, methods{http.MethodDelete: h.revokeGrant})
+	if h.cfg.LegacyTokenPaths {
+		h.route("/applications/{client_id}/tokens/{access_token}", h.asApp, methods{
+			http.MethodGet: h.checkToken, http.MethodPost: h.resetToken, http.MethodDelete: h.revokeToken,
+		})
+		h.route("/applications/{client_id}/grants/{access_token}", h.asApp, methods{http.MethodDelete: h.revokeGrant})
+	}
+
+	h.route("/oauth/introspect", h.asClient, methods{http.MethodPost: h.introspect})
+	h.route("/oauth/revoke", h.asClient, methods{http.MethodPost: h.revoke})
+	h.route(wellKnown, anybody, methods{http.MethodGet: h.metadata})
+	if h.cfg.Prefix != "" { // where RFC 8414 section 3.1 puts it
+		h.mux.HandleFunc(wellKnown+h.cfg.Prefix, func(w http.ResponseWriter, r *http.Request) {
+			h.serve(w.(*response), r, anybody, methods{http.MethodGet: h.metadata})
+		})
+	}
+	if h.cfg.OpenAPI {
+		h.route("/openapi.yaml", anybody, methods{http.MethodGet: h.openAPI})
+	}
 	h.mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { w.(*response).fail(errNoRoute) })
 }
 
-// asUser serves a path for authenticated users. The path has one pattern for
-// all methods, so that 405 is answered here, in JSON; without methods it leads
-// nowhere.
-func (h *handler) asUser(path string, methods map[string]endpoint) {
+// route serves a path. It has one pattern for all methods, so that 405 is
+// answered here, in JSON; without methods it leads nowhere.
+func (h *handler) route(path string, auth authentication, m methods) {
 	h.mux.HandleFunc(h.cfg.Prefix+path, func(w http.ResponseWriter, r *http.Request) {
-		h.serveUser(w.(*response), r, methods)
+		h.serve(w.(*response), r, auth, m)
 	})
 }
 
-func (h *handler) serveUser(w *response, r *http.Request, methods map[string]endpoint) {
-	ctx, cancel := context.WithTimeout(r.Context(), h.cfg.Timeout)
-	user, err := h.cfg.Authenticator.Authenticate(r.WithContext(ctx))
-	cancel()
-	if err == nil && !validOwner(user.ID) {
-		err = errors.New("the Authenticator returned a user without a valid ID")
-	}
-	if err != nil {
+// serve asks who sent the request first, and then which method it has.
+func (h *handler) serve(w *response, r *http.Request, auth authentication, m methods) {
+	if err := auth(w, r); err != nil {
 		w.fail(err)
 		return
 	}
-	w.user = user
-	switch serve, ok := methods[r.Method]; {
-	case ok:
-		serve(w, r, user)
-	case methods == nil:
+	method := r.Method
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	switch serve, known := m[method]; {
+	case serve != nil:
+		serve(w, r)
+	case known, m == nil:
 		w.fail(errNoRoute)
 	default:
-		w.fail(&methodError{allow: methods})
+		w.fail(&methodError{allow: m})
 	}
+}
+
+func anybody(*response, *http.Request) error { return nil }
+
+// asUser lets users in.
+func (h *handler) asUser(w *response, r *http.Request) error {
+	ctx, cancel := h.bounded(r)
+	defer cancel()
+	user, err := h.cfg.Authenticator.Authenticate(r.WithContext(ctx))
+	switch {
+	case err == nil && !validOwner(user.ID):
+		return errors.New("the Authenticator returned a user without a valid ID")
+	case err != nil && (errors.Is(err, ErrNotFound) || errors.Is(err, ErrInvalidClient)):
+		return &troubleError{err}
+	case err != nil:
+		return err
+	}
+	w.user = user
+	return nil
+}
+
+// bounded is the context of work that the client waits for.
+func (h *handler) bounded(r *http.Request) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(r.Context(), h.cfg.Timeout)
 }
 
 // ServeHTTP is the one way in: headers that all answers have, bounds, the log.
 func (h *handler) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
-	w := &response{ResponseWriter: rw, h: h, started: time.Now(), id: requestID(r)}
+	w := &response{ResponseWriter: rw, h: h, r: r, started: time.Now(), id: requestID(r)}
 	header := rw.Header()
 	header.Set("Cache-Control", "no-store")
 	header.Set("X-Content-Type-Options", "nosniff")
@@ -202,117 +294,18 @@ func (h *handler) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		w.fail(&badRequestError{"Request has more than one Authorization header"})
 	case len(r.Header.Values(otpHeader)) > 1:
 		w.fail(&badRequestError{"Request has more than one " + otpHeader + " header"})
+	case len(r.Header.Values(idempotencyKeyField)) > 1:
+		w.fail(&badRequestError{"Request has more than one " + idempotencyKeyField + " header"})
 	case unclean(r.URL.EscapedPath()):
 		// ServeMux would redirect it, and clients would lose their method.
 		if below(r.URL.EscapedPath(), h.cfg.Prefix+"/authorizations") {
-			h.serveUser(w, r, nil)
+			h.serve(w, r, h.asUser, nil)
 			return
 		}
 		w.fail(errNoRoute)
 	default:
 		h.mux.ServeHTTP(w, r)
 	}
-}
-
-// getOrCreate answers PUT /authorizations/clients/{client_id}[/{fingerprint}].
-func (h *handler) getOrCreate(w *response, r *http.Request, user User) {
-	body, err := h.readBody(w, r)
-	if err != nil {
-		w.fail(err)
-		return
-	}
-	req, bodyClientID, err := decodeRequest(body)
-	if err != nil {
-		w.fail(err)
-		return
-	}
-	req.Owner, req.ClientID = user.ID, r.PathValue("client_id")
-	var p problems
-	if bodyClientID != nil && *bodyClientID != req.ClientID {
-		p.invalid("client_id", "must be the one in the path")
-	}
-	if fingerprint := pathFingerprint(r); fingerprint != "" {
-		if req.Fingerprint != "" && req.Fingerprint != fingerprint {
-			p.invalid("fingerprint", "must be the one in the path")
-		}
-		req.Fingerprint = fingerprint
-	}
-	if err := p.err(); err != nil {
-		w.fail(err)
-		return
-	}
-	ctx, cancel := context.WithTimeout(r.Context(), h.cfg.Timeout)
-	defer cancel()
-	result, err := h.m.GetOrCreate(ctx, req)
-	if exists := new(ExistsError); errors.As(err, &exists) {
-		w.Header().Set("Location", h.authorizationURL(r, exists.ID))
-	}
-	if err != nil {
-		w.fail(err)
-		return
-	}
-	if result.NotApplied != nil {
-		w.Header().Set("Authz-Not-Applied", strings.Join(result.NotApplied, ", "))
-	}
-	location := h.authorizationURL(r, result.Authorization.ID)
-	w.Header().Set("Location", location)
-	status := http.StatusOK
-	if result.Created {
-		status = http.StatusCreated
-	}
-	w.json(status, newWireAuthorization(result.Authorization, result.App, result.Token, location))
-}
-
-// pathFingerprint is the fingerprint in the path, or "". The pattern says if
-// there is one: a router in front can have a path value of the same name.
-func pathFingerprint(r *http.Request) string {
-	switch {
-	case strings.HasSuffix(r.Pattern, "/{fingerprint}"):
-		return r.PathValue("fingerprint")
-	case strings.HasSuffix(r.Pattern, "/{$}"):
-		return "/"
-	}
-	return ""
-}
-
-// readBody reads a request's body within its bounds.
-func (h *handler) readBody(w *response, r *http.Request) ([]byte, error) {
-	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
-		return nil, errEncoded
-	}
-	if r.ContentLength > h.cfg.MaxBody {
-		w.Header().Set("Connection", "close")
-		return nil, errTooLarge
-	}
-	w.readDeadline(time.Now().Add(h.cfg.BodyTimeout))
-	body, err := io.ReadAll(http.MaxBytesReader(w.ResponseWriter, r.Body, h.cfg.MaxBody))
-	if err == nil {
-		w.readDeadline(time.Time{})
-		return body, nil
-	}
-	// Where the next request would begin is not known any more.
-	w.Header().Set("Connection", "close")
-	var (
-		tooLarge *http.MaxBytesError
-		network  net.Error
-	)
-	switch {
-	case errors.As(err, &tooLarge):
-		return nil, errTooLarge
-	case errors.As(err, &network) && network.Timeout():
-		return nil, errSlow
-	}
-	return nil, errNotJSON
-}
-
-// straysAfter reports whether a line end may follow the request's body. Old
-// clients send one, the github package of npm among them, and net/http takes it
-// for the next request, except after POST: a connection that is used again would
-// answer every second request with 400. All of them are on Node, whose agent
-// asks for keep-alive in so many words; clients that do not ask keep theirs.
-func straysAfter(r *http.Request) bool {
-	return r.ProtoMajor == 1 && r.ContentLength > 0 && r.Method != http.MethodPost &&
-		strings.EqualFold(r.Header.Get("Connection"), "keep-alive")
 }
 
 // requestID keeps the client's X-Request-Id if it is a UUID.
@@ -341,104 +334,6 @@ func below(path, root string) bool {
 	return ok && (rest == "" || rest[0] == '/')
 }
 
-// authorizationURL is the authorization's url as the client sees the server.
-func (h *handler) authorizationURL(r *http.Request, id int64) string {
-	return h.baseURL(r) + h.cfg.Prefix + "/authorizations/" + strconv.FormatInt(id, 10)
-}
-
-func (h *handler) baseURL(r *http.Request) string {
-	if h.cfg.BaseURL != "" {
-		return h.cfg.BaseURL
-	}
-	scheme, host := "http", r.Host
-	if r.TLS != nil {
-		scheme = "https"
-	}
-	if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok && host == "" {
-		host = local.String() // HTTP/1.0
-	}
-	if h.trusts(r.RemoteAddr) {
-		if proto := strings.ToLower(lastForwarded(r, "X-Forwarded-Proto")); proto == "http" || proto == "https" {
-			scheme = proto
-		}
-		if u, err := url.Parse("//" + lastForwarded(r, "X-Forwarded-Host")); err == nil && u.Host != "" && u.String() == "//"+u.Host {
-			host = u.Host
-		}
-	}
-	// What a router has stripped from the path still stands in RequestURI.
-	var stripped string
-	if u, err := url.ParseRequestURI(r.RequestURI); err == nil {
-		if prefix, ok := strings.CutSuffix(u.EscapedPath(), r.URL.EscapedPath()); ok {
-			stripped = prefix
-		}
-	}
-	return scheme + "://" + host + stripped
-}
-
-// lastForwarded is the value that the nearest proxy has set.
-func lastForwarded(r *http.Request, name string) string {
-	values := r.Header.Values(name)
-	if len(values) == 0 {
-		return ""
-	}
-	last := values[len(values)-1]
-	return strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:])
-}
-
-func (h *handler) trusts(remote string) bool {
-	if len(h.cfg.TrustedProxies) == 0 {
-		return false
-	}
-	addr, err := netip.ParseAddrPort(remote)
-	return err == nil && slices.ContainsFunc(h.cfg.TrustedProxies, func(p netip.Prefix) bool {
-		return p.Contains(addr.Addr().Unmap().WithZone(""))
-	})
-}
-
-// wireAuthorization is an authorization on the wire. The fields stand in the
-// order of the seed document.
-type wireAuthorization struct {
-	ID             int64    `json:"id"`
-	URL            string   `json:"url"`
-	Scopes         []string `json:"scopes"`
-	Token          string   `json:"token"`
-	TokenLastEight string   `json:"token_last_eight"`
-	HashedToken    string   `json:"hashed_token"`
-	App            wireApp  `json:"app"`
-	Note           string   `json:"note"`
-	NoteURL        string   `json:"note_url"`
-	UpdatedAt      string   `json:"updated_at"`
-	CreatedAt      string   `json:"created_at"`
-	Fingerprint    string   `json:"fingerprint"`
-}
-
-type wireApp struct {
-	URL      string `json:"url"`
-	Name     string `json:"name"`
-	ClientID string `json:"client_id"`
-}
-
-func newWireAuthorization(a Authorization, app App, token Secret, url string) wireAuthorization {
-	scopes := a.Scopes
-	if scopes == nil {
-		scopes = []string{}
-	}
-	return wireAuthorization{
-		ID:             a.ID,
-		URL:            url,
-		Scopes:         scopes,
-		Token:          token.Reveal(),
-		TokenLastEight: a.TokenLastEight,
-		HashedToken:    a.TokenHash.Hex(),
-		App:            wireApp{URL: app.URL, Name: app.Name, ClientID: app.ClientID},
-		Note:           a.Note,
-		NoteURL:        a.NoteURL,
-		UpdatedAt:      a.UpdatedAt.UTC().Format(time.RFC3339),
-		CreatedAt:      a.CreatedAt.UTC().Format(time.RFC3339),
-		Fingerprint:    a.Fingerprint,
-	}
-}
-
 // Errors that only the HTTP side knows.
 var (
 	errNoRoute  = errors.New("no such route")
@@ -451,9 +346,47 @@ type badRequestError struct{ message string }
 
 func (e *badRequestError) Error() string { return e.message }
 
-type methodError struct{ allow map[string]endpoint }
+type methodError struct{ allow methods }
 
 func (e *methodError) Error() string { return "method not allowed" }
+
+// header is the Allow header.
+func (e *methodError) header() string {
+	var allow []string
+	for name, serve := range e.allow {
+		if serve == nil {
+			continue
+		}
+		if allow = append(allow, name); name == http.MethodGet {
+			allow = append(allow, http.MethodHead)
+		}
+	}
+	slices.Sort(allow)
+	return strings.Join(allow, ", ")
+}
+
+// troubleError hides from errors.Is what an error wraps that only sounds like
+// an answer: a host's or a store's own trouble is 503, and not 404.
+type troubleError struct{ err error }
+
+func (e *troubleError) Error() string { return e.err.Error() }
+
+// found is for what cannot be missing.
+func found(err error) error {
+	if errors.Is(err, ErrNotFound) {
+		return &troubleError{err}
+	}
+	return err
+}
+
+// oauthError is an error of RFC 6749 section 5.2.
+type oauthError struct {
+	status      int
+	code        string
+	description string
+}
+
+func (e *oauthError) Error() string { return e.code + ": " + e.description }
 
 type unforeseenError struct {
 	cause any
@@ -466,7 +399,11 @@ func (e *unforeseenError) Error() string { return fmt.Sprintf("panic: %v\n%s", e
 type wireError struct {
 	Message          string           `json:"message"`
 	Errors           []wireFieldError `json:"errors,omitempty"`
+	ExistingURL      string           `json:"existing_url,omitempty"`
 	DocumentationURL string           `json:"documentation_url,omitempty"`
+	// What RFC 6749 section 5.2 wants at its endpoints.
+	Error            string `json:"error,omitempty"`
+	ErrorDescription string `json:"error_description,omitempty"`
 }
 
 type wireFieldError struct {
@@ -478,7 +415,7 @@ type wireFieldError struct {
 
 // answer is the one table from errors to statuses, words and headers. Clients
 // test the words: they are kept to the letter.
-func (h *handler) answer(err error, header http.Header) (status int, body wireError) {
+func (h *handler) answer(err error, r *http.Request, header http.Header) (status int, body wireError) {
 	var (
 		validation  *ValidationError
 		unpermitted *unpermittedKeyError
@@ -487,6 +424,7 @@ func (h *handler) answer(err error, header http.Header) (status int, body wireEr
 		exists      *ExistsError
 		method      *methodError
 		badRequest  *badRequestError
+		oauth       *oauthError
 		unforeseen  *unforeseenError
 	)
 	switch {
@@ -526,98 +464,30 @@ func (h *handler) answer(err error, header http.Header) (status int, body wireEr
 		fields := make([]wireFieldError, len(validation.Fields))
 		for i, f := range validation.Fields {
 			fields[i] = wireFieldError{Resource: "OauthAccess", Field: f.Field, Code: f.Code, Message: f.Message}
+			if f.ExistingID != 0 {
+				body.ExistingURL = h.authorizationURL(r, f.ExistingID)
+			}
 		}
-		return http.StatusUnprocessableEntity, wireError{Message: "Validation Failed", Errors: fields}
+		body.Message, body.Errors = "Validation Failed", fields
+		return http.StatusUnprocessableEntity, body
 	case errors.Is(err, ErrInvalidClient):
 		return http.StatusUnprocessableEntity, wireError{Message: "Invalid OAuth application client_id or secret."}
 	case errors.As(err, &exists):
 		return http.StatusConflict, wireError{Message: "Authorization already exists"}
-	case errors.Is(err, errNoRoute):
+	case errors.Is(err, errNoRoute), errors.Is(err, ErrNotFound):
 		return http.StatusNotFound, wireError{Message: "Not Found"}
 	case errors.As(err, &method):
-		var allow []string
-		for name := range method.allow {
-			allow = append(allow, name)
-		}
-		slices.Sort(allow)
-		header.Set("Allow", strings.Join(allow, ", "))
+		header.Set("Allow", method.header())
 		return http.StatusMethodNotAllowed, wireError{Message: "Method Not Allowed"}
+	case errors.As(err, &oauth):
+		if oauth.status == http.StatusUnauthorized {
+			header.Set("WWW-Authenticate", `Basic realm="`+h.cfg.Realm+`"`)
+		}
+		return oauth.status, wireError{Message: oauth.description, Error: oauth.code, ErrorDescription: oauth.description}
 	case errors.As(err, &unforeseen):
 		return http.StatusInternalServerError, wireError{Message: "Internal Server Error"}
 	}
 	// What is left came from the store or from the host's Authenticator.
 	header.Set("Retry-After", "1")
 	return http.StatusServiceUnavailable, wireError{Message: "Service unavailable"}
-}
-
-// response writes one answer and remembers what the log needs.
-type response struct {
-	http.ResponseWriter
-	h       *handler
-	started time.Time
-	id      string
-	user    User
-	status  int
-	err     error
-}
-
-func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-
-// readDeadline bounds reading from the client. Not every ResponseWriter can do
-// it, and not every test needs it.
-func (w *response) readDeadline(t time.Time) {
-	_ = http.NewResponseController(w.ResponseWriter).SetReadDeadline(t)
-}
-
-func (w *response) fail(err error) {
-	w.err = err
-	if w.status != 0 {
-		return // a panic after the answer
-	}
-	// net/http takes in what is left of the body before it sends the answer.
-	w.readDeadline(time.Now().Add(w.h.cfg.BodyTimeout))
-	status, body := w.h.answer(err, w.Header())
-	body.DocumentationURL = w.h.cfg.DocumentationURL
-	w.json(status, body)
-}
-
-// json writes v, laid out as in the seed document.
-func (w *response) json(status int, v any) {
-	var body bytes.Buffer
-	enc := json.NewEncoder(&body)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	if err := enc.Encode(v); err != nil {
-		panic(err)
-	}
-	header := w.Header()
-	header.Set("Content-Type", "application/json; charset=utf-8")
-	header.Set("Content-Length", strconv.Itoa(body.Len()))
-	header.Set("Status", strconv.Itoa(status)+" "+http.StatusText(status))
-	w.status = status
-	w.WriteHeader(status)
-	_, _ = w.Write(body.Bytes()) // a client that is gone hears nothing
-}
-
-// log writes the request's line. The path stays out: it can hold a token.
-func (w *response) log(r *http.Request) {
-	level := slog.LevelInfo
-	attrs := []slog.Attr{
-		slog.String("request_id", w.id),
-		slog.String("method", r.Method),
-		slog.String("route", r.Pattern),
-		slog.Int("status", w.status),
-		slog.Duration("duration", time.Since(w.started)),
-	}
-	if w.user.ID != "" {
-		attrs = append(attrs, slog.String("user", w.user.ID))
-	}
-	if w.err != nil {
-		attrs = append(attrs, slog.String("error", w.err.Error()))
-		// A client that hangs up ends its own request: no fault of this side.
-		if w.status >= 500 && !errors.Is(r.Context().Err(), context.Canceled) {
-			level = slog.LevelError
-		}
-	}
-	w.h.cfg.Logger.LogAttrs(context.WithoutCancel(r.Context()), level, "authz request", attrs...)
 }

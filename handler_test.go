@@ -130,7 +130,7 @@ func newHandler(t testing.TB, m *authz.Manager, change ...func(*authz.HandlerCon
 	if err != nil {
 		t.Fatal(err)
 	}
-	return h
+	return recorded(t, h)
 }
 
 // answer is a response, read to its end.
@@ -350,8 +350,8 @@ func TestErrorTable(t *testing.T) {
 		{name: "OPTIONS", method: "OPTIONS", status: 405, message: "Method Not Allowed", want: []string{"Allow: PUT"}},
 		{name: "PATCH /authorizations", method: "PATCH", path: "/authorizations", body: "{}", status: 404, message: "Not Found"},
 		{name: "PUT /authorizations", path: "/authorizations", status: 404, message: "Not Found"},
-		{name: "POST /authorizations", method: "POST", path: "/authorizations", status: 404, message: "Not Found"},
-		{name: "GET /authorizations/1", method: "GET", path: "/authorizations/1", status: 404, message: "Not Found"},
+		{name: "PUT /authorizations", method: "PUT", path: "/authorizations", status: 404, message: "Not Found"},
+		{name: "GET /authorizations/99", method: "GET", path: "/authorizations/99", status: 404, message: "Not Found"},
 		{name: "below /authorizations", path: path + "/a/b", status: 404, message: "Not Found"},
 		{name: "below /authorizations, no credentials", path: path + "/a/b", headers: []string{"Authorization:"}, status: 401, message: "Requires authentication", want: []string{`WWW-Authenticate: Basic realm="authz"`}},
 		{name: "unclean, no credentials", path: path + "/../x", headers: []string{"Authorization:"}, status: 401, message: "Requires authentication", want: []string{`WWW-Authenticate: Basic realm="authz"`}},

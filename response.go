@@ -1,0 +1,136 @@
+package authz
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// response writes one answer and remembers what the log needs.
+type response struct {
+	http.ResponseWriter
+	h       *handler
+	r       *http.Request
+	started time.Time
+	id      string
+	user    User       // who sent the request, or
+	app     App        // which app, or neither
+	form    url.Values // of endpoints that take one
+	status  int
+	err     error
+}
+
+func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// readDeadline bounds reading from the client. Not every ResponseWriter can do
+// it, and not every test needs it.
+func (w *response) readDeadline(t time.Time) {
+	_ = http.NewResponseController(w.ResponseWriter).SetReadDeadline(t)
+}
+
+func (w *response) fail(err error) {
+	w.err = err
+	if w.status != 0 {
+		return // a panic after the answer
+	}
+	// net/http takes in what is left of the body before it sends the answer.
+	w.readDeadline(time.Now().Add(w.h.cfg.BodyTimeout))
+	status, body := w.h.answer(err, w.r, w.Header())
+	body.DocumentationURL = w.h.cfg.DocumentationURL
+	w.json(status, body)
+}
+
+// json writes v.
+func (w *response) json(status int, v any) { w.write(status, contentJSON, encode(v)) }
+
+// fresh writes v, or 304 if the client has it already (RFC 9110 section 13.1.2).
+func (w *response) fresh(v any) { w.freshBody(contentJSON, encode(v)) }
+
+func (w *response) freshBody(contentType string, body []byte) {
+	sum := sha256.Sum256(body)
+	etag := `"` + hex.EncodeToString(sum[:16]) + `"`
+	w.Header().Set("ETag", etag)
+	if matches(w.r.Header.Values("If-None-Match"), etag) {
+		w.empty(http.StatusNotModified)
+		return
+	}
+	w.write(http.StatusOK, contentType, body)
+}
+
+// matches reports whether an If-None-Match header names the tag, by the weak
+// comparison.
+func matches(header []string, etag string) bool {
+	for _, line := range header {
+		for tag := range strings.SplitSeq(line, ",") {
+			if tag = strings.TrimSpace(tag); tag == "*" || strings.TrimPrefix(tag, "W/") == etag {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+const contentJSON = "application/json; charset=utf-8"
+
+// encode lays v out as the seed document does.
+func encode(v any) []byte {
+	var body bytes.Buffer
+	enc := json.NewEncoder(&body)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(v); err != nil {
+		panic(err)
+	}
+	return body.Bytes()
+}
+
+func (w *response) write(status int, contentType string, body []byte) {
+	w.Header().Set("Content-Type", contentType)
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.empty(status)
+	if w.r.Method != http.MethodHead {
+		_, _ = w.Write(body) // a client that is gone hears nothing
+	}
+}
+
+// empty writes the head of an answer.
+func (w *response) empty(status int) {
+	w.Header().Set("Status", strconv.Itoa(status)+" "+http.StatusText(status))
+	w.status = status
+	w.WriteHeader(status)
+}
+
+// log writes the request's line. The path stays out: it can hold a token.
+func (w *response) log(r *http.Request) {
+	level := slog.LevelInfo
+	attrs := []slog.Attr{
+		slog.String("request_id", w.id),
+		slog.String("method", r.Method),
+		slog.String("route", r.Pattern),
+		slog.Int("status", w.status),
+		slog.Duration("duration", time.Since(w.started)),
+	}
+	if w.user.ID != "" {
+		attrs = append(attrs, slog.String("user", w.user.ID))
+	}
+	if w.app.ClientID != "" {
+		attrs = append(attrs, slog.String("client_id", w.app.ClientID))
+	}
+	if w.err != nil {
+		attrs = append(attrs, slog.String("error", w.err.Error()))
+		// A client that hangs up ends its own request: no fault of this side.
+		if w.status >= 500 && !errors.Is(r.Context().Err(), context.Canceled) {
+			level = slog.LevelError
+		}
+	}
+	w.h.cfg.Logger.LogAttrs(context.WithoutCancel(r.Context()), level, "authz request", attrs...)
+}

@@ -1,0 +1,199 @@
+package authz
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+)
+
+// What apps do with their users' tokens.
+
+// asApp lets the app in whose path it is.
+func (h *handler) asApp(w *response, r *http.Request) error {
+	id, secret, ok := basicCredentials(r)
+	if !ok {
+		return ErrBadCredentials
+	}
+	ctx, cancel := h.bounded(r)
+	defer cancel()
+	app, err := h.m.AuthenticateApp(ctx, id, NewSecret(secret))
+	switch {
+	case errors.Is(err, ErrInvalidClient):
+		return ErrBadCredentials
+	case err != nil:
+		return err
+	case app.ClientID != r.PathValue("client_id"):
+		return errNoRoute
+	}
+	w.app = app
+	return nil
+}
+
+// basicCredentials reads Basic authentication as [BasicAuth] does.
+func basicCredentials(r *http.Request) (id, secret string, ok bool) {
+	scheme, encoded, _ := strings.Cut(strings.TrimSpace(r.Header.Get("Authorization")), " ")
+	if !strings.EqualFold(scheme, "basic") {
+		return "", "", false
+	}
+	return decodeBasic(strings.Join(strings.Fields(encoded), ""))
+}
+
+// tokenOf reads the token that a request is about, from the path or the body.
+func (h *handler) tokenOf(w *response, r *http.Request, others map[string]field) (string, error) {
+	body, err := h.readBody(w, r)
+	if err != nil {
+		return "", err
+	}
+	if strings.HasSuffix(r.Pattern, "/{access_token}") {
+		return r.PathValue("access_token"), nil
+	}
+	return decodeToken(body, others)
+}
+
+// shown answers with an authorization, its token and its user.
+func (h *handler) shown(w *response, r *http.Request, a Authorization, token string, user User) {
+	out := newWireAuthorization(a, w.app, NewSecret(token), h.authorizationURL(r, a.ID))
+	out.User = h.newWireUser(r, user)
+	w.json(http.StatusOK, out)
+}
+
+// ownerOf looks up the user of a token before something is made of it: what
+// comes after that may not fail, or the new token would be lost. A dead token has
+// no user here; its answer may still be replayed.
+func (h *handler) ownerOf(ctx context.Context, w *response, token string) (User, error) {
+	rec, err := h.m.Check(ctx, w.app.ClientID, token)
+	if errors.Is(err, ErrNotFound) {
+		return User{}, nil
+	}
+	if err != nil {
+		return User{}, err
+	}
+	return h.userOf(ctx, rec)
+}
+
+// remade answers a request that made a token of another. The user may be zero.
+func (h *handler) remade(ctx context.Context, w *response, r *http.Request, result Result, user User) {
+	if user.ID == "" {
+		var err error
+		if user, err = h.userOf(ctx, result.Authorization); err != nil {
+			user = User{ID: result.Authorization.Owner, Login: result.Authorization.Owner}
+		}
+	}
+	w.replayed(result)
+	h.shown(w, r, result.Authorization, result.Token.Reveal(), user)
+}
+
+// checkToken answers POST /applications/{client_id}/token.
+func (h *handler) checkToken(w *response, r *http.Request) {
+	token, err := h.tokenOf(w, r, nil)
+	if err != nil {
+		w.fail(err)
+		return
+	}
+	ctx, cancel := h.bounded(r)
+	defer cancel()
+	rec, err := h.m.Check(ctx, w.app.ClientID, token)
+	if err != nil {
+		w.fail(err)
+		return
+	}
+	user, err := h.userOf(ctx, rec)
+	if err != nil {
+		w.fail(err)
+		return
+	}
+	h.shown(w, r, rec, token, user)
+}
+
+// resetToken answers PATCH /applications/{client_id}/token.
+func (h *handler) resetToken(w *response, r *http.Request) {
+	token, err := h.tokenOf(w, r, nil)
+	var p problems
+	key := p.idempotencyHeader(r)
+	if err == nil {
+		err = p.err()
+	}
+	if err != nil {
+		w.fail(err)
+		return
+	}
+	ctx, cancel := h.bounded(r)
+	defer cancel()
+	user, err := h.ownerOf(ctx, w, token)
+	if err != nil {
+		w.fail(err)
+		return
+	}
+	result, err := h.m.Reset(ctx, ResetRequest{ClientID: w.app.ClientID, Token: NewSecret(token), IdempotencyKey: key})
+	if err != nil {
+		w.fail(err)
+		return
+	}
+	h.remade(ctx, w, r, result, user)
+}
+
+// revokeToken answers DELETE /applications/{client_id}/token.
+func (h *handler) revokeToken(w *response, r *http.Request) {
+	token, err := h.tokenOf(w, r, nil)
+	if err != nil {
+		w.fail(err)
+		return
+	}
+	ctx, cancel := h.bounded(r)
+	defer cancel()
+	if err := h.m.Revoke(ctx, w.app.ClientID, token); err != nil {
+		w.fail(err)
+		return
+	}
+	w.empty(http.StatusNoContent)
+}
+
+// revokeGrant answers DELETE /applications/{client_id}/grant.
+func (h *handler) revokeGrant(w *response, r *http.Request) {
+	token, err := h.tokenOf(w, r, nil)
+	if err != nil {
+		w.fail(err)
+		return
+	}
+	ctx, cancel := h.bounded(r)
+	defer cancel()
+	if _, err := h.m.RevokeGrant(ctx, w.app.ClientID, token); err != nil {
+		w.fail(err)
+		return
+	}
+	w.empty(http.StatusNoContent)
+}
+
+// scopeToken answers POST /applications/{client_id}/token/scoped.
+func (h *handler) scopeToken(w *response, r *http.Request) {
+	req := ScopedRequest{ClientID: w.app.ClientID}
+	token, err := h.tokenOf(w, r, map[string]field{
+		"scopes":      stringsField(&req.Scopes),
+		"note":        stringField(&req.Note),
+		"note_url":    stringField(&req.NoteURL),
+		"fingerprint": stringField(&req.Fingerprint),
+	})
+	var p problems
+	req.Token, req.IdempotencyKey = NewSecret(token), p.idempotencyHeader(r)
+	if err == nil {
+		err = p.err()
+	}
+	if err != nil {
+		w.fail(err)
+		return
+	}
+	ctx, cancel := h.bounded(r)
+	defer cancel()
+	user, err := h.ownerOf(ctx, w, token)
+	if err != nil {
+		w.fail(err)
+		return
+	}
+	result, err := h.m.Scoped(ctx, req)
+	if err != nil {
+		w.fail(err)
+		return
+	}
+	h.remade(ctx, w, r, result, user)
+}

@@ -1,0 +1,240 @@
+package authz
+
+import (
+	"context"
+	"math"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// wireAuthorization is an authorization on the wire. The fields stand in the
+// order of the seed document.
+type wireAuthorization struct {
+	ID             int64    `json:"id"`
+	URL            string   `json:"url"`
+	Scopes         []string `json:"scopes"`
+	Token          string   `json:"token"`
+	TokenLastEight string   `json:"token_last_eight"`
+	HashedToken    string   `json:"hashed_token"`
+	App            wireApp  `json:"app"`
+	Note           string   `json:"note"`
+	NoteURL        string   `json:"note_url"`
+	UpdatedAt      string   `json:"updated_at"`
+	CreatedAt      string   `json:"created_at"`
+	Fingerprint    string   `json:"fingerprint"`
+
+	User *wireUser `json:"user,omitempty"`
+}
+
+type wireApp struct {
+	URL      string `json:"url"`
+	Name     string `json:"name"`
+	ClientID string `json:"client_id"`
+}
+
+func newWireAuthorization(a Authorization, app App, token Secret, url string) wireAuthorization {
+	if a.Scopes == nil {
+		a.Scopes = []string{}
+	}
+	return wireAuthorization{
+		ID:             a.ID,
+		URL:            url,
+		Scopes:         a.Scopes,
+		Token:          token.Reveal(),
+		TokenLastEight: a.TokenLastEight,
+		HashedToken:    a.TokenHash.Hex(),
+		App:            newWireApp(app),
+		Note:           a.Note,
+		NoteURL:        a.NoteURL,
+		UpdatedAt:      wireTime(a.UpdatedAt),
+		CreatedAt:      wireTime(a.CreatedAt),
+		Fingerprint:    a.Fingerprint,
+	}
+}
+
+func newWireApp(app App) wireApp {
+	return wireApp{URL: app.URL, Name: app.Name, ClientID: app.ClientID}
+}
+
+func wireTime(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// wireGrant is a grant on the wire.
+type wireGrant struct {
+	ID        int64    `json:"id"`
+	URL       string   `json:"url"`
+	App       wireApp  `json:"app"`
+	CreatedAt string   `json:"created_at"`
+	UpdatedAt string   `json:"updated_at"`
+	Scopes    []string `json:"scopes"`
+}
+
+// wireUser is a user on the wire. Its id is a number always, since that is what
+// typed clients decode; node_id is User.ID itself.
+type wireUser struct {
+	Login  string `json:"login"`
+	ID     int64  `json:"id"`
+	NodeID string `json:"node_id"`
+	URL    string `json:"url"`
+	Type   string `json:"type"`
+}
+
+func (h *handler) newWireUser(r *http.Request, u User) *wireUser {
+	id, err := strconv.ParseInt(u.ID, 10, 64)
+	if err != nil || id < 1 || id >= 1<<53 || strconv.FormatInt(id, 10) != u.ID {
+		id = number("user", u.ID)
+	}
+	return &wireUser{Login: u.Login, ID: id, NodeID: u.ID, URL: h.root(r) + "/users/" + url.PathEscape(u.Login), Type: "User"}
+}
+
+// userOf looks up whose authorization it is.
+func (h *handler) userOf(ctx context.Context, a Authorization) (User, error) {
+	if h.cfg.Users == nil {
+		return User{ID: a.Owner, Login: a.Owner}, nil
+	}
+	user, err := h.cfg.Users(ctx, a.Owner)
+	if err != nil {
+		return User{}, err
+	}
+	user.ID = a.Owner
+	return user, nil
+}
+
+// pathID reads the ID in a path; 0 is none.
+func pathID(r *http.Request) int64 {
+	text := r.PathValue("id")
+	id, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || id < 0 || strconv.FormatInt(id, 10) != text {
+		return 0
+	}
+	return id
+}
+
+// authorizationURL is the authorization's url as the client sees the server.
+func (h *handler) authorizationURL(r *http.Request, id int64) string {
+	return h.root(r) + "/authorizations/" + strconv.FormatInt(id, 10)
+}
+
+func (h *handler) grantURL(r *http.Request, id int64) string {
+	return h.root(r) + "/applications/grants/" + strconv.FormatInt(id, 10)
+}
+
+// root is where the API begins, as the client sees the server.
+func (h *handler) root(r *http.Request) string { return h.baseURL(r) + h.cfg.Prefix }
+
+func (h *handler) baseURL(r *http.Request) string {
+	if h.cfg.BaseURL != "" {
+		return h.cfg.BaseURL
+	}
+	scheme, host := "http", r.Host
+	if r.TLS != nil {
+		scheme = "https"
+	}
+	if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok && host == "" {
+		host = local.String() // HTTP/1.0
+	}
+	if h.trusts(r.RemoteAddr) {
+		if proto := strings.ToLower(lastForwarded(r, "X-Forwarded-Proto")); proto == "http" || proto == "https" {
+			scheme = proto
+		}
+		if u, err := url.Parse("//" + lastForwarded(r, "X-Forwarded-Host")); err == nil && u.Host != "" && u.String() == "//"+u.Host {
+			host = u.Host
+		}
+	}
+	// What a router has stripped from the path still stands in RequestURI.
+	var stripped string
+	if u, err := url.ParseRequestURI(r.RequestURI); err == nil {
+		if prefix, ok := strings.CutSuffix(u.EscapedPath(), r.URL.EscapedPath()); ok {
+			stripped = prefix
+		}
+	}
+	return scheme + "://" + host + stripped
+}
+
+// lastForwarded is the value that the nearest proxy has set.
+func lastForwarded(r *http.Request, name string) string {
+	values := r.Header.Values(name)
+	if len(values) == 0 {
+		return ""
+	}
+	last := values[len(values)-1]
+	return strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:])
+}
+
+func (h *handler) trusts(remote string) bool {
+	if len(h.cfg.TrustedProxies) == 0 {
+		return false
+	}
+	addr, err := netip.ParseAddrPort(remote)
+	return err == nil && slices.ContainsFunc(h.cfg.TrustedProxies, func(p netip.Prefix) bool {
+		return p.Contains(addr.Addr().Unmap().WithZone(""))
+	})
+}
+
+// Pages are counted from 1.
+const (
+	defaultPerPage = 30
+	maxPerPage     = 100
+)
+
+// page is one page of a list, as page and per_page in the query ask for.
+type page struct {
+	number, size int
+	query        url.Values // what the other pages' links keep
+}
+
+// newPage reads the page from a query. What is no number above 0 counts as
+// absent: no request fails for it.
+func newPage(query url.Values, keep ...string) page {
+	p := page{number: 1, size: defaultPerPage, query: url.Values{}}
+	if n, err := strconv.Atoi(query.Get("page")); err == nil && n > 0 {
+		p.number = n
+	}
+	if n, err := strconv.Atoi(query.Get("per_page")); err == nil && n > 0 {
+		p.size = min(n, maxPerPage)
+		p.query.Set("per_page", strconv.Itoa(p.size))
+	}
+	for _, name := range keep {
+		if v := query.Get(name); v != "" {
+			p.query.Set(name, v)
+		}
+	}
+	return p
+}
+
+// last is the number of the last page of total records.
+func (p page) last(total int64) int {
+	return int(max(1, min((total+int64(p.size)-1)/int64(p.size), math.MaxInt32)))
+}
+
+// skip is how many records the pages before hold; ok is false behind the end.
+func (p page) skip(total int64) (n int, ok bool) {
+	if p.number > p.last(total) {
+		return 0, false
+	}
+	return (p.number - 1) * p.size, true
+}
+
+// link is the Link header (RFC 8288) of the page of a list at base, or "".
+func (p page) link(base string, total int64) string {
+	last := p.last(total)
+	var links []string
+	add := func(rel string, number int) {
+		p.query.Set("page", strconv.Itoa(number))
+		links = append(links, "<"+base+"?"+p.query.Encode()+`>; rel="`+rel+`"`)
+	}
+	if p.number < last {
+		add("next", p.number+1)
+		add("last", last)
+	}
+	if p.number > 1 {
+		add("first", 1)
+		add("prev", min(p.number-1, last))
+	}
+	return strings.Join(links, ", ")
+}
