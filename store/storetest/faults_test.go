@@ -19,6 +19,8 @@ import (
 // TestFaults proves the suite: each fault, planted into a store that passes,
 // must turn at least one case red. Run it with -v to see which.
 func TestFaults(t *testing.T) {
+	defer func(n int) { many = n }(many)
+	many /= 10
 	var mu sync.Mutex
 	caught := make(map[fault][]string)
 	t.Run("plant", func(t *testing.T) {
@@ -162,7 +164,7 @@ const (
 	cascadeUnknown     fault = "DeleteApp of no app removes authorizations"
 	clientIDFree       fault = "the client_id of a deleted app is free again"
 	appOverwrites      fault = "CreateApp overwrites"
-	createConflicts    fault = "the repeat of a CreateApp is a conflict"
+	appCreateConflicts fault = "the repeat of a CreateApp is a conflict"
 	secretsLost        fault = "only the newest secret is kept"
 	secretsSorted      fault = "secrets are sorted by time"
 	appNoCompare       fault = "ReplaceApp does not compare revisions"
@@ -172,6 +174,73 @@ const (
 	cached             fault = "handles cache what they read"
 	cutNote            fault = "long texts are cut"
 	lostField          fault = "a field is not stored"
+
+	createGets            fault = "Create returns an existing record"
+	createRepeatConflicts fault = "the repeat of a Create is an error"
+	createRepeatCandidate fault = "the repeat of a Create returns the candidate, whatever is stored"
+	splitInsert           fault = "what is unique is looked for and stored in two steps"
+	slotTaken             fault = "callers who create without a fingerprint at once get in each other's way"
+	oneWithoutFingerprint fault = "one record only without a fingerprint"
+	newestFirst           fault = "of several records GetOrCreate returns the newest"
+	firstOnly             fault = "of several records GetOrCreate sees the first only"
+	orderOfArrival        fault = "of several records GetOrCreate returns the one that has had its fingerprint for longest"
+	conflictNoID          fault = "a conflict does not say which record is in the way"
+	conflictOwnID         fault = "a conflict names the ID of the record that was to be changed"
+	noteFree              fault = "notes are not unique"
+	noteFreeInReplace     fault = "Replace does not look whether the note is taken"
+	noteFreeInGetOrCreate fault = "GetOrCreate does not look whether the note is taken"
+	noteEverywhere        fault = "the notes of an app's records are unique too"
+	noteAnyOwner          fault = "notes are unique over all owners"
+	noteFolded            fault = "notes fold case"
+	noteTrimmed           fault = "notes are trimmed"
+	noteCut               fault = "notes are compared by their first 254 characters"
+	noteOfArgument        fault = "Replace takes its argument for personal, not the stored record"
+	expiredBlocksKey      fault = "an expired record keeps its fingerprint"
+	expiredBlocksNote     fault = "an expired record keeps its note"
+	expiredPurged         fault = "all expired records go when a record is stored"
+	expiredBeside         fault = "an expired record in the way stays there"
+	expiredReplayFree     fault = "an expired record in the way of a Replay goes"
+	replaceMoment         fault = "in Replace, CreatedAt is the time of the change"
+	updatedMoment         fault = "in Create, UpdatedAt is the time of the change"
+	ghosts                fault = "what was deleted stays in the way"
+	issuedKept            fault = "Replace leaves IssuedAt as it is"
+	issuedLost            fault = "IssuedAt is not stored"
+	sealLost              fault = "a Seal of more than 512 bytes is cut"
+	replayKept            fault = "Replace leaves the Replay as it is"
+	sealKept              fault = "an empty Seal leaves the old one"
+	sealless              fault = "a Replay with an empty Seal counts as none"
+	replayZero            fault = "GetByReplay of the zero hash finds a record without one"
+	replayStale           fault = "the replay index is stale after Replace"
+	replayHidden          fault = "GetByReplay does not return expired records"
+	replayFree            fault = "Replay IDs are not unique"
+	replayFreeInReplace   fault = "Replace does not look whether the Replay ID is taken"
+	replayPerOwner        fault = "Replay IDs are unique for each owner"
+	sharesSealIn          fault = "the Seal is shared with the caller's argument"
+	sharesSealOut         fault = "the Seal is shared with the caller's result"
+	replayInError         fault = "a Replay ID is in an error's text"
+	sealInError           fault = "a Seal is in an error inside an error"
+	wipesEarly            fault = "WipeReplays wipes all"
+	wipesLate             fault = "WipeReplays leaves what ends at that instant"
+	wipesSeal             fault = "WipeReplays wipes the Seal only"
+	wipeSkipsUsed         fault = "WipeReplays leaves those without a Seal"
+	wipeRaises            fault = "WipeReplays raises revisions"
+	wipeCount             fault = "WipeReplays does not count"
+	wipesRecords          fault = "WipeReplays removes expired records"
+	emptyOwnerIsNone      fault = "a Selection takes the owner \"\" for none"
+	hashAlone             fault = "a Selection with a TokenHash looks at nothing else"
+	liveIgnored           fault = "LiveAt is ignored"
+	liveLate              fault = "LiveAt selects what expires at that instant"
+	liveNow               fault = "LiveAt selects what lives by the clock"
+	deleteAllOfNothing    fault = "DeleteAll removes all when nothing is set"
+	deleteAllOfTime       fault = "DeleteAll is content with LiveAt"
+	deleteAllBatch        fault = "DeleteAll removes no more than a batch"
+	deleteAllSplit        fault = "DeleteAll removes in several steps"
+	deleteAllTwice        fault = "DeleteAll counts and removes in two steps"
+	deleteAllCount        fault = "DeleteAll does not count"
+	skipIgnored           fault = "Skip is ignored"
+	skipUnfiltered        fault = "Skip counts records that are not selected"
+	skipInLimit           fault = "what is skipped counts for Limit"
+	bulkIgnoresContext    fault = "a done context is ignored by what counts, removes or wipes many"
 )
 
 var faults = []fault{
@@ -181,12 +250,20 @@ var faults = []fault{
 	millisecond, localZone, epochIsNever, zeroIsEpoch, noCompare, splitSwap, sameRevision, repeatConflicts, oldIsRepeat, changesImmutable,
 	partialReplace, staleHash, fingerprintClash, untypedConflict, sharesIn, sharesOut, unwrapped, contextIgnored, contextStalls,
 	hashInError, ownerInError, noCascade, cascadeAll, cascadeCount, cascadeSplit, cascadeUnknown, clientIDFree, appOverwrites,
-	createConflicts, secretsLost, secretsSorted, appNoCompare, appSplitSwap, appRepeatConflicts, appListDescending, cached, cutNote, lostField,
+	appCreateConflicts, secretsLost, secretsSorted, appNoCompare, appSplitSwap, appRepeatConflicts, appListDescending, cached, cutNote, lostField,
+
+	createGets, createRepeatConflicts, createRepeatCandidate, splitInsert, slotTaken, oneWithoutFingerprint, newestFirst, firstOnly, orderOfArrival,
+	conflictNoID, conflictOwnID, noteFree, noteFreeInReplace, noteFreeInGetOrCreate, noteEverywhere, noteAnyOwner, noteFolded, noteTrimmed, noteCut,
+	noteOfArgument, expiredBlocksKey, expiredBlocksNote, expiredPurged, expiredBeside, expiredReplayFree, replaceMoment, updatedMoment, ghosts,
+	issuedKept, issuedLost, sealLost, replayKept, sealKept, sealless, replayZero, replayStale, replayHidden, replayFree, replayFreeInReplace,
+	replayPerOwner, sharesSealIn, sharesSealOut, replayInError, sealInError, wipesEarly, wipesLate, wipesSeal, wipeSkipsUsed, wipeRaises, wipeCount,
+	wipesRecords, emptyOwnerIsNone, hashAlone, liveIgnored, liveLate, liveNow, deleteAllOfNothing, deleteAllOfTime, deleteAllBatch, deleteAllSplit,
+	deleteAllTwice, deleteAllCount, skipIgnored, skipUnfiltered, skipInLimit, bulkIgnoresContext,
 }
 
 // plant returns n handles on a store with the fault f.
 func plant(f fault, n int) []store.Store {
-	s := &planted{f: f, hashes: make(map[store.Hash]int64)}
+	s := &planted{f: f, hashes: make(map[store.Hash]int64), replays: make(map[store.Hash]int64), since: make(map[int64]int)}
 	handles := make([]store.Store, n)
 	for i := range handles {
 		handles[i] = s
@@ -205,7 +282,10 @@ type planted struct {
 	mu      sync.Mutex
 	broken  bool // for contextStalls
 	recs    []store.Authorization
-	hashes  map[store.Hash]int64 // for staleHash
+	hashes  map[store.Hash]int64  // for staleHash
+	replays map[store.Hash]int64  // for replayStale
+	since   map[int64]int         // for orderOfArrival: when a record got its fingerprint
+	removed []store.Authorization // for ghosts
 	last    int64
 	apps    []store.App
 	lastApp int64
@@ -232,6 +312,17 @@ func (s *planted) pause() {
 	s.mu.Unlock()
 	time.Sleep(time.Millisecond)
 	s.mu.Lock()
+}
+
+// refused is failed for a call that has an authorization for its argument.
+func (s *planted) refused(err error, rec store.Authorization) error {
+	switch s.f {
+	case replayInError:
+		return fmt.Errorf("%w: %v", err, rec.Replay.ID[:])
+	case sealInError:
+		return fmt.Errorf("store: %w", &detailedError{err, string(rec.Replay.Seal)})
+	}
+	return s.failed(err, rec.TokenHash, rec.Owner)
 }
 
 func (s *planted) failed(err error, hash store.Hash, owner string) error {
@@ -276,7 +367,20 @@ func (s *planted) in(a store.Authorization) store.Authorization {
 	if s.f != sharesIn {
 		a.Scopes = slices.Clone(a.Scopes)
 	}
+	if s.f != sharesIn && s.f != sharesSealIn {
+		a.Replay.Seal = slices.Clone(a.Replay.Seal)
+	}
 	a.CreatedAt, a.UpdatedAt, a.ExpiresAt = s.time(a.CreatedAt), s.time(a.UpdatedAt), s.time(a.ExpiresAt)
+	a.IssuedAt, a.Replay.ExpiresAt = s.time(a.IssuedAt), s.time(a.Replay.ExpiresAt)
+	if s.f == issuedLost {
+		a.IssuedAt = a.CreatedAt
+	}
+	if s.f == sealLost {
+		a.Replay.Seal = a.Replay.Seal[:min(len(a.Replay.Seal), 512)]
+	}
+	if s.f == sealless && len(a.Replay.Seal) == 0 {
+		a.Replay = store.Replay{}
+	}
 	if s.f == cutNote {
 		a.Note = a.Note[:min(len(a.Note), 1024)]
 	}
@@ -289,6 +393,9 @@ func (s *planted) in(a store.Authorization) store.Authorization {
 func (s *planted) out(a store.Authorization) store.Authorization {
 	if s.f != sharesOut {
 		a.Scopes = slices.Clone(a.Scopes)
+	}
+	if s.f != sharesOut && s.f != sharesSealOut {
+		a.Replay.Seal = slices.Clone(a.Replay.Seal)
 	}
 	return a
 }
@@ -353,37 +460,96 @@ func (s *planted) GetOrCreate(ctx context.Context, c store.Authorization) (store
 		return store.Authorization{}, false, err
 	}
 	rec := s.in(c)
-	i := s.find(func(a *store.Authorization) bool { return s.same(a.Key, rec.Key) && s.f != noUniqueKey })
+	i := s.existing(rec)
 	if s.f == checkThenAct {
 		s.pause()
 	}
-	moment := rec.CreatedAt
-	if s.f == expiredLate {
-		moment = moment.Add(-time.Microsecond)
-	}
-	kept := int64(0)
-	if i >= 0 && s.f == plainInsert {
+	if s.f == plainInsert && s.find(func(a *store.Authorization) bool { return s.same(a.Key, rec.Key) }) >= 0 {
 		return store.Authorization{}, false, fmt.Errorf("UNIQUE constraint failed")
 	}
 	if i >= 0 && i < len(s.recs) {
-		old := s.recs[i]
-		if !old.Expired(moment) || s.f == expiredLives || old.TokenHash == rec.TokenHash && s.f != replacesItself {
-			if s.f == overwrites {
-				s.recs[i].Note = rec.Note
-				old = s.recs[i]
+		if s.f == overwrites {
+			s.recs[i].Note = rec.Note
+		}
+		created := s.recs[i].TokenHash == rec.TokenHash && s.f != neverCreated && s.f != insertedIsCreated
+		return s.out(s.recs[i]), created || s.f == alwaysCreated, nil
+	}
+	rec, err := s.insert(rec, "GetOrCreate")
+	return rec, err == nil && s.f != neverCreated, err
+}
+
+// existing returns the index of the record that counts as the one with the
+// candidate's Key, -1 if there is none.
+func (s *planted) existing(c store.Authorization) int {
+	found := -1
+	for i := range s.recs {
+		a := &s.recs[i]
+		if s.f == noUniqueKey || !s.same(a.Key, c.Key) {
+			continue
+		}
+		if a.TokenHash == c.TokenHash && s.f != replacesItself {
+			return i
+		}
+		if a.Expired(s.moment(c.CreatedAt)) && s.f != expiredLives {
+			if s.f == firstOnly {
+				return -1
 			}
-			created := old.TokenHash == rec.TokenHash && s.f != neverCreated && s.f != insertedIsCreated
-			return s.out(old), created || s.f == alwaysCreated, nil
+			continue
 		}
-		if s.f == expiredStays {
-			kept = old.ID
+		if found < 0 || s.f == newestFirst || s.f == orderOfArrival && s.since[a.ID] < s.since[s.recs[found].ID] {
+			found = i
 		}
-		s.recs = slices.Delete(s.recs, i, i+1)
 	}
-	if s.find(func(a *store.Authorization) bool { return a.TokenHash == rec.TokenHash }) >= 0 && s.f != noUniqueHash && s.f != noUniqueKey {
-		return store.Authorization{}, false, s.failed(fmt.Errorf("token hash is taken"), rec.TokenHash, rec.Owner)
+	return found
+}
+
+func (s *planted) moment(t time.Time) time.Time {
+	if s.f == expiredLate {
+		t = t.Add(-time.Microsecond)
 	}
-	if s.f == idsReused {
+	return t
+}
+
+func (s *planted) Create(ctx context.Context, c store.Authorization) (store.Authorization, error) {
+	defer s.mu.Unlock()
+	if err := s.begin(ctx); err != nil {
+		return store.Authorization{}, err
+	}
+	rec := s.in(c)
+	i := s.find(func(a *store.Authorization) bool {
+		return a.Key == rec.Key && (a.TokenHash == rec.TokenHash && s.f != createRepeatConflicts || s.f == createGets)
+	})
+	if i >= 0 && s.f == createRepeatCandidate {
+		rec.ID, rec.Revision = s.recs[i].ID, s.recs[i].Revision
+		return s.out(rec), nil
+	}
+	if i >= 0 {
+		return s.out(s.recs[i]), nil
+	}
+	return s.insert(rec, "Create")
+}
+
+// insert stores rec as a new record.
+func (s *planted) insert(rec store.Authorization, method string) (store.Authorization, error) {
+	rec.ID = 0
+	moment := rec.CreatedAt
+	if s.f == updatedMoment && method == "Create" {
+		moment = rec.UpdatedAt
+	}
+	kept, err := s.makeWay(rec, moment, method)
+	if err != nil {
+		return store.Authorization{}, err
+	}
+	switch s.f {
+	case splitInsert:
+		s.pause()
+	case slotTaken:
+		n := s.last
+		s.pause()
+		if n != s.last && method == "Create" {
+			return store.Authorization{}, fmt.Errorf("UNIQUE constraint failed")
+		}
+	case idsReused:
 		s.last = 0
 		for _, a := range s.recs {
 			s.last = max(s.last, a.ID)
@@ -392,8 +558,101 @@ func (s *planted) GetOrCreate(ctx context.Context, c store.Authorization) (store
 	s.last++
 	rec.ID, rec.Revision = cmp.Or(kept, s.last), 1
 	s.recs = append(s.recs, rec)
+	s.index(rec)
+	return s.out(rec), nil
+}
+
+// index keeps what some faults need.
+func (s *planted) index(rec store.Authorization) {
 	s.hashes[rec.TokenHash] = rec.ID
-	return s.out(rec), s.f != neverCreated, nil
+	if !rec.Replay.IsZero() {
+		s.replays[rec.Replay.ID] = rec.ID
+	}
+	s.since[rec.ID] = len(s.hashes)
+}
+
+// makeWay removes the expired records in the way of rec, and returns an error
+// if one in its way lives, or the ID of the last that went for expiredStays.
+func (s *planted) makeWay(rec store.Authorization, moment time.Time, method string) (kept int64, err error) {
+	moment = s.moment(moment)
+	var dead []int64
+	in := s.recs
+	if s.f == ghosts {
+		in = slices.Concat(s.removed, in)
+	}
+	for i := range in {
+		a := &in[i]
+		if a.ID == rec.ID {
+			continue
+		}
+		field, expired := "", a.Expired(moment)
+		switch {
+		case s.replayTaken(a, rec, method):
+			field, expired = "idempotency_key", expired && s.f == expiredReplayFree
+		case s.noteTaken(a, rec, method):
+			field, expired = "note", expired && s.f != expiredBlocksNote
+		case s.keyTaken(a, rec, method, expired):
+			field, expired = "fingerprint", expired && s.f != expiredBlocksKey
+		case s.f == expiredPurged && expired:
+		case a.TokenHash == rec.TokenHash && s.f != noUniqueHash && s.f != noUniqueKey:
+			return 0, s.refused(fmt.Errorf("token hash is taken"), rec)
+		default:
+			continue
+		}
+		switch conflict := (store.ConflictError{Field: field, ID: a.ID}); {
+		case expired:
+			dead = append(dead, a.ID)
+		case s.f == conflictNoID, s.f == conflictOwnID:
+			conflict.ID = rec.ID
+			if s.f == conflictNoID {
+				conflict.ID = 0
+			}
+			fallthrough
+		default:
+			return 0, s.refused(&conflict, rec)
+		}
+	}
+	if s.f == expiredBeside {
+		return 0, nil
+	}
+	if s.f == expiredStays && dead != nil {
+		kept = dead[0]
+	}
+	s.recs = slices.DeleteFunc(s.recs, func(a store.Authorization) bool { return slices.Contains(dead, a.ID) })
+	return kept, nil
+}
+
+func (s *planted) replayTaken(a *store.Authorization, rec store.Authorization, method string) bool {
+	return !rec.Replay.IsZero() && a.Replay.ID == rec.Replay.ID && s.f != replayFree &&
+		(s.f != replayFreeInReplace || method != "Replace") && (s.f != replayPerOwner || a.Owner == rec.Owner)
+}
+
+func (s *planted) noteTaken(a *store.Authorization, rec store.Authorization, method string) bool {
+	if (rec.ClientID != "" || a.ClientID != "") && (s.f != noteEverywhere || a.ClientID != rec.ClientID) ||
+		a.Owner != rec.Owner && s.f != noteAnyOwner {
+		return false
+	}
+	switch {
+	case s.f == noteFree, s.f == noteFreeInReplace && method == "Replace", s.f == noteFreeInGetOrCreate && method == "GetOrCreate":
+		return false
+	case s.f == noteFolded:
+		return strings.EqualFold(a.Note, rec.Note)
+	case s.f == noteTrimmed:
+		return strings.TrimSpace(a.Note) == strings.TrimSpace(rec.Note)
+	case s.f == noteCut:
+		return a.Note[:min(254, len(a.Note))] == rec.Note[:min(254, len(rec.Note))]
+	}
+	return a.Note == rec.Note
+}
+
+func (s *planted) keyTaken(a *store.Authorization, rec store.Authorization, method string, expired bool) bool {
+	switch {
+	case !s.same(a.Key, rec.Key), s.f == noUniqueKey, s.f == fingerprintClash && method == "Replace", s.f == checkThenAct && method == "GetOrCreate":
+		return false
+	case rec.Fingerprint == "" && s.f != oneWithoutFingerprint:
+		return method == "GetOrCreate" && expired // the others are none
+	}
+	return true
 }
 
 func (s *planted) Get(ctx context.Context, owner string, id int64) (store.Authorization, error) {
@@ -422,6 +681,39 @@ func (s *planted) GetByTokenHash(ctx context.Context, hash store.Hash) (store.Au
 	return s.out(s.recs[i]), nil
 }
 
+func (s *planted) GetByReplay(ctx context.Context, id store.Hash) (store.Authorization, error) {
+	defer s.mu.Unlock()
+	if err := s.begin(ctx); err != nil {
+		return store.Authorization{}, err
+	}
+	i := s.find(func(a *store.Authorization) bool {
+		return a.Replay.ID == id && (!a.Replay.IsZero() || s.f == replayZero) || s.f == replayStale && s.replays[id] == a.ID
+	})
+	if i < 0 || s.hidden(s.recs[i]) || s.f == replayHidden && s.recs[i].Expired(now) {
+		return store.Authorization{}, s.refused(store.ErrNotFound, store.Authorization{Replay: store.Replay{ID: id}})
+	}
+	return s.out(s.recs[i]), nil
+}
+
+// selects reports whether sel selects a.
+func (s *planted) selects(sel store.Selection, a store.Authorization) bool {
+	if sel.TokenHash != nil && s.f == hashAlone {
+		return a.TokenHash == *sel.TokenHash
+	}
+	if sel.LiveAt.IsZero() || s.f == liveIgnored {
+		a.ExpiresAt = time.Time{}
+	}
+	switch s.f {
+	case liveLate:
+		sel.LiveAt = sel.LiveAt.Add(-time.Microsecond)
+	case liveNow:
+		sel.LiveAt = time.Now()
+	}
+	return (sel.Owner == nil || a.Owner == *sel.Owner || *sel.Owner == "" && s.f == emptyOwnerIsNone) &&
+		(sel.ClientID == nil || a.ClientID == *sel.ClientID || *sel.ClientID == "" && s.f == emptyClientIsNone) &&
+		(sel.TokenHash == nil || a.TokenHash == *sel.TokenHash) && !a.Expired(sel.LiveAt)
+}
+
 func (s *planted) List(ctx context.Context, q store.Query) ([]store.Authorization, error) {
 	defer s.mu.Unlock()
 	if err := s.begin(ctx); err != nil {
@@ -430,15 +722,17 @@ func (s *planted) List(ctx context.Context, q store.Query) ([]store.Authorizatio
 	if s.f == listAfterRecord && s.find(func(a *store.Authorization) bool { return a.ID == q.After }) < 0 {
 		q.After = 0
 	}
+	sel := store.Selection{Owner: &q.Owner, ClientID: q.ClientID, LiveAt: q.LiveAt}
+	if q.Owner == "" && s.f == listAnyOwner {
+		sel.Owner = nil
+	}
 	var page []store.Authorization
 	for _, a := range s.recs {
-		if a.Owner != q.Owner && (q.Owner != "" || s.f != listAnyOwner) || s.hidden(a) {
-			continue
-		}
-		if q.ClientID != nil && *q.ClientID != a.ClientID && (*q.ClientID != "" || s.f != emptyClientIsNone) {
-			continue
-		}
-		if a.ID > q.After || a.ID == q.After && s.f == listInclusive {
+		switch {
+		case a.ID < q.After || a.ID == q.After && s.f != listInclusive:
+		case s.f == skipUnfiltered && q.Skip > 0 && a.Owner == q.Owner:
+			q.Skip--
+		case s.selects(sel, a) && !s.hidden(a):
 			page = append(page, s.out(a))
 		}
 	}
@@ -449,8 +743,106 @@ func (s *planted) List(ctx context.Context, q store.Query) ([]store.Authorizatio
 		slices.SortFunc(page, func(a, b store.Authorization) int { return strings.Compare(a.Fingerprint, b.Fingerprint) })
 	case listNoLimit:
 		return page, nil
+	case skipIgnored:
+		q.Skip = 0
+	case skipInLimit:
+		page = page[:min(len(page), q.Limit)]
 	}
+	page = page[min(len(page), q.Skip):]
 	return page[:min(len(page), q.Limit)], nil
+}
+
+// beginBulk is begin for what counts, removes or wipes many.
+func (s *planted) beginBulk(ctx context.Context) error {
+	if s.f == bulkIgnoresContext {
+		ctx = context.Background()
+	}
+	return s.begin(ctx)
+}
+
+func (s *planted) Count(ctx context.Context, sel store.Selection) (n int64, err error) {
+	defer s.mu.Unlock()
+	if err := s.beginBulk(ctx); err != nil {
+		return 0, err
+	}
+	for _, a := range s.recs {
+		if s.selects(sel, a) {
+			n++
+		}
+	}
+	return n, nil
+}
+
+func (s *planted) DeleteAll(ctx context.Context, sel store.Selection) (n int64, err error) {
+	defer s.mu.Unlock()
+	if err := s.beginBulk(ctx); err != nil {
+		return 0, err
+	}
+	if sel.Owner == nil && sel.ClientID == nil && sel.TokenHash == nil && s.f != deleteAllOfNothing &&
+		(s.f != deleteAllOfTime || sel.LiveAt.IsZero()) {
+		return 0, s.failed(fmt.Errorf("nothing is selected"), store.Hash{}, "")
+	}
+	if s.f == deleteAllTwice {
+		for _, a := range s.recs {
+			if s.selects(sel, a) {
+				n++
+			}
+		}
+		s.pause()
+	}
+	for i := 0; i < len(s.recs); i++ {
+		if !s.selects(sel, s.recs[i]) {
+			continue
+		}
+		if s.f == deleteAllSplit && n%50 == 49 {
+			s.pause()
+			if i >= len(s.recs) || !s.selects(sel, s.recs[i]) {
+				break
+			}
+		}
+		if s.f == deleteAllBatch && n == int64(many)-8 {
+			break
+		}
+		s.removed = append(s.removed, s.recs[i])
+		s.recs = slices.Delete(s.recs, i, i+1)
+		if i--; s.f != deleteAllTwice {
+			n++
+		}
+	}
+	if s.f == deleteAllCount {
+		n = 0
+	}
+	return n, nil
+}
+
+func (s *planted) WipeReplays(ctx context.Context, now time.Time) (n int64, err error) {
+	defer s.mu.Unlock()
+	if err := s.beginBulk(ctx); err != nil {
+		return 0, err
+	}
+	for i := range s.recs {
+		a := &s.recs[i]
+		ends := a.Replay.ExpiresAt
+		if a.Replay.IsZero() || ends.After(now) && s.f != wipesEarly ||
+			s.f == wipesLate && !ends.Before(now.Truncate(time.Microsecond)) || s.f == wipeSkipsUsed && len(a.Replay.Seal) == 0 {
+			continue
+		}
+		switch n++; s.f {
+		case wipesSeal:
+			a.Replay.Seal = nil
+			continue
+		case wipeRaises:
+			a.Revision++
+		}
+		a.Replay = store.Replay{}
+	}
+	switch s.f {
+	case wipeCount:
+		n = 0
+	case wipesRecords:
+		s.recs = slices.DeleteFunc(s.recs, func(a store.Authorization) bool { return a.Expired(now) })
+	}
+	return n, nil
 }
 
 func (s *planted) Replace(ctx context.Context, rec store.Authorization) (store.Authorization, error) {
@@ -460,14 +852,21 @@ func (s *planted) Replace(ctx context.Context, rec store.Authorization) (store.A
 	}
 	i := s.byID(rec.Owner, rec.ID, replaceAnyOwner)
 	if i < 0 {
-		return store.Authorization{}, s.failed(store.ErrNotFound, rec.TokenHash, rec.Owner)
+		return store.Authorization{}, s.refused(store.ErrNotFound, rec)
 	}
 	next, old := s.in(rec), s.recs[i]
 	if s.f != changesImmutable {
 		next.ClientID, next.CreatedAt = old.ClientID, old.CreatedAt
 	}
-	if s.f == partialReplace {
+	switch {
+	case s.f == partialReplace:
 		next.Scopes = old.Scopes
+	case s.f == issuedKept:
+		next.IssuedAt = old.IssuedAt
+	case s.f == replayKept:
+		next.Replay = old.Replay
+	case s.f == sealKept && len(next.Replay.Seal) == 0 && next.Replay.ID == old.Replay.ID:
+		next.Replay.Seal = old.Replay.Seal
 	}
 	next.Owner = old.Owner
 	next.Revision++
@@ -475,15 +874,17 @@ func (s *planted) Replace(ctx context.Context, rec store.Authorization) (store.A
 		return s.out(old), nil
 	}
 	if old.Revision != rec.Revision && s.f != noCompare {
-		return store.Authorization{}, s.failed(store.ErrConflict, rec.TokenHash, rec.Owner)
+		return store.Authorization{}, s.refused(store.ErrConflict, rec)
 	}
-	for _, a := range s.recs {
-		if a.ID != old.ID && a.Key == next.Key && s.f != fingerprintClash && s.f != noUniqueKey {
-			return store.Authorization{}, s.failed(&store.ConflictError{Field: "fingerprint"}, rec.TokenHash, rec.Owner)
-		}
-		if a.ID != old.ID && a.TokenHash == next.TokenHash && s.f != noUniqueHash {
-			return store.Authorization{}, s.failed(fmt.Errorf("token hash is taken"), rec.TokenHash, rec.Owner)
-		}
+	wanted, moment := next, next.UpdatedAt
+	switch s.f {
+	case noteOfArgument:
+		wanted.ClientID = rec.ClientID
+	case replaceMoment:
+		moment = rec.CreatedAt
+	}
+	if _, err := s.makeWay(wanted, moment, "Replace"); err != nil {
+		return store.Authorization{}, err
 	}
 	if s.f == sameRevision {
 		next.Revision--
@@ -491,16 +892,21 @@ func (s *planted) Replace(ctx context.Context, rec store.Authorization) (store.A
 	if s.f == splitSwap {
 		s.pause()
 	}
-	if i < len(s.recs) {
+	if i = s.byID(old.Owner, old.ID, replaceAnyOwner); i >= 0 {
 		s.recs[i] = next
 	}
-	s.hashes[next.TokenHash] = next.ID
+	since := s.since[next.ID]
+	s.index(next)
+	if next.Key == old.Key {
+		s.since[next.ID] = since
+	}
 	return s.out(next), nil
 }
 
 // utc undoes localZone, so that diff can compare.
 func (s *planted) utc(a store.Authorization) store.Authorization {
 	a.CreatedAt, a.UpdatedAt, a.ExpiresAt = a.CreatedAt.UTC(), a.UpdatedAt.UTC(), a.ExpiresAt.UTC()
+	a.IssuedAt, a.Replay.ExpiresAt = a.IssuedAt.UTC(), a.Replay.ExpiresAt.UTC()
 	return a
 }
 
@@ -519,6 +925,7 @@ func (s *planted) Delete(ctx context.Context, owner string, id int64) error {
 		}
 		return s.failed(store.ErrNotFound, store.Hash{}, owner)
 	}
+	s.removed = append(s.removed, s.recs[i])
 	s.recs = slices.Delete(s.recs, i, i+1)
 	return nil
 }
@@ -539,7 +946,7 @@ func (s *planted) CreateApp(ctx context.Context, app store.App) (store.App, erro
 	i := s.app(app.ClientID)
 	if i >= 0 {
 		next.ID = s.apps[i].ID
-		if diff(next, s.apps[i]) == "" && s.f != createConflicts || s.f == localZone {
+		if diff(next, s.apps[i]) == "" && s.f != appCreateConflicts || s.f == localZone {
 			return s.outApp(s.apps[i]), nil
 		}
 		if s.f == appOverwrites {

@@ -13,25 +13,49 @@ import (
 )
 
 func getOrCreateFields(t tb, s []store.Store) {
+	allFields(t, s[0], "GetOrCreate", func(c store.Authorization) (store.Authorization, error) {
+		rec, created, err := s[0].GetOrCreate(t.Context(), c)
+		if err == nil && !created {
+			err = errors.New("the record is said to exist")
+		}
+		return rec, err
+	})
+}
+
+// allFields checks that a method stores every field of a candidate, and that
+// all others return it.
+func allFields(t tb, s store.Store, method string, create func(c store.Authorization) (store.Authorization, error)) {
 	const unicode = "Grüße, 世界 \U0001F9ED e\u0301 \u202e \ufffd ' \" \\ % _ \t\r\n \x7f"
 	full := candidate("mona "+unicode, "client "+unicode, "fingerprint "+unicode, "token-of-all-fields")
 	full.Scopes = []string{"user", "repo", "a", "repo:status", "!#[]~"} // neither sorted nor alike
 	full.Note, full.NoteURL = unicode, "https://example.com/"+unicode
 	full.UpdatedAt, full.ExpiresAt = now.Add(time.Microsecond), now.Add(2*time.Microsecond)
+	full.IssuedAt = now.Add(-time.Microsecond)
+	full = withReplay(full, "all fields")
 
 	long := candidate(strings.Repeat("o", 255), strings.Repeat("c", 255), strings.Repeat("f", 255), "long")
 	long.Note, long.NoteURL = strings.Repeat("note ", 13_000), strings.Repeat("url ", 16_000)
 	long.Scopes = slices.Repeat([]string{strings.Repeat("s", 255)}, 200)
+	long = withReplay(long, "long")
+	long.Replay.Seal = make([]byte, 1024)
+	for i := range long.Replay.Seal {
+		long.Replay.Seal[i] = byte(i)
+	}
 
 	empty := store.Authorization{TokenHash: store.HashOf("empty")}
 	none := candidate("none", "", "", "no-scopes")
 	none.Scopes = []string{}
+	used := withReplay(candidate("used", "app", "", "used"), "used")
+	used.Replay.Seal, used.Replay.ExpiresAt = []byte{}, now.Add(-time.Hour)
 
-	for _, c := range []store.Authorization{full, long, empty, none} {
+	for _, c := range []store.Authorization{full, long, empty, none, used} {
 		c.ID, c.Revision = 4711, 42 // ignored
-		rec := create(t, s[0], c)
+		rec, err := create(c)
+		if err != nil {
+			t.Fatalf("%s(%+v) = error %v; there is no such record: it must be created", method, c.Key, err)
+		}
 		if rec.ID <= 0 || rec.Revision != 1 {
-			t.Errorf("GetOrCreate returned ID %d, Revision %d; a new record has an ID greater than zero and Revision 1", rec.ID, rec.Revision)
+			t.Errorf("%s returned ID %d, Revision %d; a new record has an ID greater than zero and Revision 1", method, rec.ID, rec.Revision)
 		}
 		want := c
 		want.ID, want.Revision = rec.ID, 1
@@ -43,19 +67,23 @@ func getOrCreateFields(t tb, s []store.Store) {
 				t.Errorf("%s must return every field of the candidate: %s", method, d)
 			}
 		}
-		check("GetOrCreate (created)", rec, nil)
-		got, err := s[0].Get(t.Context(), c.Owner, rec.ID)
+		check(method, rec, nil)
+		got, err := s.Get(t.Context(), c.Owner, rec.ID)
 		check("Get", got, err)
-		got, err = s[0].GetByTokenHash(t.Context(), c.TokenHash)
+		got, err = s.GetByTokenHash(t.Context(), c.TokenHash)
 		check("GetByTokenHash", got, err)
-		page, err := s[0].List(t.Context(), store.Query{Owner: c.Owner, Limit: 2})
+		if !c.Replay.IsZero() {
+			got, err = s.GetByReplay(t.Context(), c.Replay.ID)
+			check("GetByReplay", got, err)
+		}
+		page, err := s.List(t.Context(), store.Query{Owner: c.Owner, Limit: 2})
 		if len(page) != 1 {
 			t.Fatalf("List = %d records, error %v; want the one that was created", len(page), err)
 		}
 		check("List", page[0], err)
 		if c.ExpiresAt.IsZero() {
 			other := candidate(c.Owner, c.ClientID, c.Fingerprint, "another token")
-			got, _, err = s[0].GetOrCreate(t.Context(), other)
+			got, _, err = s.GetOrCreate(t.Context(), other)
 			check("GetOrCreate (existing)", got, err)
 		}
 	}
@@ -86,7 +114,9 @@ func getOrCreateExisting(t tb, s []store.Store) {
 func getOrCreateRepeat(t tb, s []store.Store) {
 	dead := candidate("mona", "app", "dead on arrival", "dead token")
 	dead.ExpiresAt = dead.CreatedAt
-	for _, c := range []store.Authorization{candidate("mona", "app", "", "token"), dead} {
+	for _, c := range []store.Authorization{
+		candidate("mona", "app", "", "token"), dead, withReplay(personal("mona", "a note", "personal token"), "a key"),
+	} {
 		getOrCreateRepeatOf(t, s, c)
 	}
 }
@@ -111,12 +141,19 @@ func getOrCreateRepeatOf(t tb, s []store.Store, c store.Authorization) {
 }
 
 func getOrCreateExpired(t tb, s []store.Store) {
-	c := candidate("mona", "app", "", "first")
+	for i, fingerprint := range []string{"", "fingerprint"} {
+		getOrCreateExpiredKey(t, s, fmt.Sprint("app ", i), fingerprint)
+	}
+}
+
+func getOrCreateExpiredKey(t tb, s []store.Store, clientID, fingerprint string) {
+	t.Helper()
+	c := candidate("mona", clientID, fingerprint, "first of "+clientID)
 	c.ExpiresAt = now.Add(time.Hour)
 	first := create(t, s[0], c)
-	bystander := create(t, s[0], candidate("mona", "app", "other", "bystander"))
+	bystander := create(t, s[0], candidate("mona", clientID, "other", "bystander of "+clientID))
 
-	c = candidate("mona", "app", "", "too early")
+	c = candidate("mona", clientID, fingerprint, "too early for "+clientID)
 	c.CreatedAt = first.ExpiresAt.Add(-time.Microsecond)
 	rec, created, err := s[1].GetOrCreate(t.Context(), c)
 	if err != nil || created || rec.ID != first.ID {
@@ -124,7 +161,7 @@ func getOrCreateExpired(t tb, s []store.Store) {
 			rec.ID, created, err, first.ID)
 	}
 
-	c = candidate("mona", "app", "", "second")
+	c = candidate("mona", clientID, fingerprint, "second of "+clientID)
 	c.CreatedAt, c.Scopes, c.Note = first.ExpiresAt, []string{"gist"}, "second"
 	second, created, err := s[1].GetOrCreate(t.Context(), c)
 	if err != nil || !created {
@@ -140,16 +177,11 @@ func getOrCreateExpired(t tb, s []store.Store) {
 	for _, h := range s {
 		stored(t, h, second)
 		stored(t, h, bystander)
-		if _, err := h.Get(t.Context(), "mona", first.ID); !errors.Is(err, store.ErrNotFound) {
-			t.Errorf("Get of the expired record that was replaced = error %v, want ErrNotFound", err)
-		}
-		if _, err := h.GetByTokenHash(t.Context(), first.TokenHash); !errors.Is(err, store.ErrNotFound) {
-			t.Errorf("GetByTokenHash of the expired record that was replaced = error %v, want ErrNotFound", err)
-		}
-		if got, want := ids(owned(t, h, "mona")), []int64{bystander.ID, second.ID}; !slices.Equal(got, want) {
+		if got, want := ids(walk(t, h, store.Query{Owner: "mona", ClientID: &clientID, Limit: 100})), []int64{bystander.ID, second.ID}; !slices.Equal(got, want) {
 			t.Errorf("List after the replacement of an expired record = IDs %v, want %v", got, want)
 		}
 	}
+	gone(t, s, "has expired and was replaced", first)
 }
 
 // spellings are strings that a careless comparison takes for one another:
@@ -219,7 +251,7 @@ func tokenHashUnique(t tb, s []store.Store) {
 		t.Errorf("GetOrCreate of another key with a TokenHash that is taken = ID %d, created %t, no error; there is at most one record for a TokenHash", rec.ID, created)
 	}
 	if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrConflict) {
-		t.Errorf("GetOrCreate with a TokenHash that is taken = error %v; GetOrCreate never returns ErrNotFound or ErrConflict", err)
+		t.Errorf("GetOrCreate with a TokenHash that is taken = error %v; want one that is neither ErrNotFound nor ErrConflict", err)
 	}
 	if n := len(owned(t, s[0], "hubot")); n != 0 {
 		t.Errorf("%d records were stored for a TokenHash that is taken, want none", n)
@@ -228,8 +260,8 @@ func tokenHashUnique(t tb, s []store.Store) {
 	second := create(t, s[0], candidate("mona", "app", "second", "token 2"))
 	change := second
 	change.TokenHash = first.TokenHash
-	if _, err := s[0].Replace(t.Context(), change); err == nil {
-		t.Errorf("Replace with a TokenHash that is taken = no error; there is at most one record for a TokenHash")
+	if _, err := s[0].Replace(t.Context(), change); err == nil || errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrConflict) {
+		t.Errorf("Replace with a TokenHash that is taken = error %v; want one that is neither ErrNotFound nor ErrConflict", err)
 	}
 	stored(t, s[0], first)
 	stored(t, s[0], second)

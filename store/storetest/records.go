@@ -190,7 +190,8 @@ func replaceFields(t tb, s []store.Store) {
 	change.Scopes = []string{"z", "a"}
 	change.Note, change.NoteURL = "new note", ""
 	change.TokenHash, change.TokenLastEight = store.HashOf("second token"), lastEight("second token")
-	change.UpdatedAt, change.ExpiresAt = now.Add(time.Hour), now.Add(2*time.Hour)
+	change.IssuedAt, change.UpdatedAt, change.ExpiresAt = now.Add(time.Minute), now.Add(time.Hour), now.Add(2*time.Hour)
+	change = withReplay(change, "new key")
 	want := change
 	want.Revision = 2
 	change.ClientID, change.CreatedAt = "another app", now.Add(-time.Hour) // never change
@@ -204,14 +205,14 @@ func replaceFields(t tb, s []store.Store) {
 	}
 	stored(t, s[0], want)
 
-	want.Scopes, want.ExpiresAt, want.Fingerprint = nil, time.Time{}, ""
+	want.Scopes, want.ExpiresAt, want.IssuedAt, want.Fingerprint, want.Replay = nil, time.Time{}, time.Time{}, "", store.Replay{}
 	got, err = s[0].Replace(t.Context(), want)
 	want.Revision = 3
 	if err != nil {
 		t.Fatalf("Replace = error %v", err)
 	}
 	if d := diff(got, want); d != "" {
-		t.Errorf("Replace must be able to empty Scopes, ExpiresAt and Fingerprint: %s", d)
+		t.Errorf("Replace must be able to empty Scopes, ExpiresAt, IssuedAt, Fingerprint and Replay: %s", d)
 	}
 	stored(t, s[0], want)
 	stored(t, s[0], bystander)
@@ -267,6 +268,7 @@ func replaceRace(t tb, s []store.Store) {
 
 func replaceRepeat(t tb, s []store.Store) {
 	change := create(t, s[0], candidate("mona", "app", "", "token"))
+	change = withReplay(change, "new key")
 	change.Fingerprint = "new"
 	change.Scopes = []string{"gist"}
 	change.TokenHash = store.HashOf("token 2")
@@ -295,6 +297,11 @@ func replaceRepeat(t tb, s []store.Store) {
 		"TokenLastEight": func(a *store.Authorization) { a.TokenLastEight = "87654321" },
 		"UpdatedAt":      func(a *store.Authorization) { a.UpdatedAt = now.Add(time.Hour) },
 		"ExpiresAt":      func(a *store.Authorization) { a.ExpiresAt = now.Add(time.Hour) },
+		"IssuedAt":       func(a *store.Authorization) { a.IssuedAt = now.Add(time.Hour) },
+		"Replay":         func(a *store.Authorization) { a.Replay = store.Replay{} },
+		"Replay.ID":      func(a *store.Authorization) { a.Replay.ID = store.HashOf("replay of another") },
+		"Replay.Seal":    func(a *store.Authorization) { a.Replay.Seal = nil },
+		"Replay's end":   func(a *store.Authorization) { a.Replay.ExpiresAt = now },
 	} {
 		other := change
 		alter(&other)
@@ -307,18 +314,16 @@ func replaceRepeat(t tb, s []store.Store) {
 
 func replaceFingerprint(t tb, s []store.Store) {
 	rec := create(t, s[0], candidate("mona", "app", "one", "token 1"))
-	taken := create(t, s[0], candidate("mona", "app", "two", "token 2"))
+	two := create(t, s[0], candidate("mona", "app", "two", "token 2"))
 	create(t, s[0], candidate("mona", "other app", "three", "token 3"))
 	create(t, s[0], candidate("hubot", "app", "three", "token 4"))
 
 	change := rec
 	change.Fingerprint = "two"
 	_, err := s[0].Replace(t.Context(), change)
-	if c, ok := errors.AsType[*store.ConflictError](err); !ok || c.Field != "fingerprint" || !errors.Is(err, store.ErrConflict) {
-		t.Errorf("Replace with a fingerprint that is taken = error %v, want a *ConflictError with Field \"fingerprint\"", err)
-	}
+	taken(t, "Replace with a fingerprint that is taken", err, "fingerprint", two.ID)
 	stored(t, s[0], rec)
-	stored(t, s[0], taken)
+	stored(t, s[0], two)
 
 	change.Fingerprint = "three" // another app's, another owner's: another Key
 	moved, err := s[0].Replace(t.Context(), change)
@@ -342,25 +347,27 @@ func replaceFingerprintRace(t tb, s []store.Store) {
 	for i := range recs {
 		recs[i] = create(t, s[0], candidate("mona", "app", fmt.Sprint(i), fmt.Sprint("token ", i)))
 	}
-	var won atomic.Int64
+	errs := make([]error, n)
 	together(n, func(g int) {
 		change := recs[g]
 		change.Fingerprint = "wanted by all"
-		_, err := s[g%len(s)].Replace(t.Context(), change)
-		if err == nil {
-			won.Add(1)
-		} else if c, ok := errors.AsType[*store.ConflictError](err); !ok || c.Field != "fingerprint" {
-			t.Errorf("Replace in a race for a fingerprint = error %v, want nil or a *ConflictError with Field \"fingerprint\"", err)
-		}
+		_, errs[g] = s[g%len(s)].Replace(t.Context(), change)
 	})
-	holders := 0
+	won, holders := 0, []int64(nil)
 	for _, rec := range owned(t, s[0], "mona") {
 		if rec.Fingerprint == "wanted by all" {
-			holders++
+			holders = append(holders, rec.ID)
 		}
 	}
-	if won.Load() != 1 || holders != 1 {
-		t.Errorf("%d callers won a race for one fingerprint, %d records have it; want 1 and 1", won.Load(), holders)
+	for _, err := range errs {
+		if err == nil {
+			won++
+		} else if len(holders) == 1 {
+			taken(t, "the second Replace in a race for a fingerprint", err, "fingerprint", holders[0])
+		}
+	}
+	if won != 1 || len(holders) != 1 {
+		t.Errorf("%d callers won a race for one fingerprint, the records %v have it; want one and its record", won, holders)
 	}
 }
 

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"strings"
@@ -19,7 +20,11 @@ func idsNeverReused(t tb, s []store.Store) {
 		n++
 		c := candidate("mona", "app", fmt.Sprint(n), fmt.Sprint("token ", n))
 		c.ExpiresAt = now.Add(time.Hour)
-		rec := create(t, s[n%len(s)], c)
+		store := create
+		if n%2 == 0 {
+			store = add
+		}
+		rec := store(t, s[n/2%len(s)], c)
 		if rec.ID <= last {
 			t.Errorf("the ID of a new record %s is %d, that of the record before was %d; IDs rise and are never used again, deleted or not", after, rec.ID, last)
 		}
@@ -53,6 +58,10 @@ func idsNeverReused(t tb, s []store.Store) {
 		t.Fatalf("DeleteApp = error %v", err)
 	}
 	next("after DeleteApp")
+	if _, err := s[0].DeleteAll(t.Context(), store.Selection{Owner: new("mona")}); err != nil {
+		t.Fatalf("DeleteAll = error %v", err)
+	}
+	next("after DeleteAll")
 	if second := createApp(t, s[1], application("second app")); second.ID <= app.ID {
 		t.Errorf("the ID of a new app is %d, that of a deleted one was %d; IDs rise and are never used again", second.ID, app.ID)
 	}
@@ -93,6 +102,8 @@ func times(t tb, s []store.Store) {
 			check(method+" CreatedAt", a.CreatedAt)
 			check(method+" UpdatedAt", a.UpdatedAt)
 			check(method+" ExpiresAt", a.ExpiresAt)
+			check(method+" IssuedAt", a.IssuedAt)
+			check(method+" Replay.ExpiresAt", a.Replay.ExpiresAt)
 		}
 		app := func(method string, a store.App) {
 			t.Helper()
@@ -111,8 +122,8 @@ func times(t tb, s []store.Store) {
 			}
 		}
 
-		c := candidate("mona", "app", fmt.Sprint(i), fmt.Sprint("token ", i))
-		c.CreatedAt, c.UpdatedAt, c.ExpiresAt = tm, tm, tm
+		c := withReplay(candidate("mona", "app", fmt.Sprint(i), fmt.Sprint("token ", i)), fmt.Sprint(i))
+		c.CreatedAt, c.UpdatedAt, c.ExpiresAt, c.IssuedAt, c.Replay.ExpiresAt = tm, tm, tm, tm, tm
 		rec := create(t, s[0], c)
 		authorization("GetOrCreate", rec)
 		got, err := s[0].Get(t.Context(), "mona", rec.ID)
@@ -121,6 +132,12 @@ func times(t tb, s []store.Store) {
 		got, err = s[0].GetByTokenHash(t.Context(), rec.TokenHash)
 		must(err)
 		authorization("GetByTokenHash", got)
+		got, err = s[0].GetByReplay(t.Context(), rec.Replay.ID)
+		must(err)
+		authorization("GetByReplay", got)
+		got, err = s[0].Create(t.Context(), c)
+		must(err)
+		authorization("Create again", got)
 		page, err := s[0].List(t.Context(), store.Query{Owner: "mona", After: rec.ID - 1, Limit: 1})
 		must(err)
 		if len(page) == 1 {
@@ -184,6 +201,8 @@ func noClock(t tb, s []store.Store) {
 		if _, err := s[0].GetByTokenHash(t.Context(), rec.TokenHash); err != nil {
 			t.Errorf("GetByTokenHash of a record of %d = error %v; expired records are returned like others", year, err)
 		}
+		count(t, s[0], store.Selection{TokenHash: &rec.TokenHash, LiveAt: c.CreatedAt}, 1)
+		count(t, s[0], store.Selection{TokenHash: &rec.TokenHash, LiveAt: rec.ExpiresAt}, 0)
 	}
 	if n := len(owned(t, s[0], "mona")); n != 4 {
 		t.Errorf("List = %d records, want 4; expired records are returned like others", n)
@@ -196,13 +215,18 @@ func copies(t tb, s []store.Store) {
 			a.Scopes[i] = "spoiled"
 		}
 		_ = append(a.Scopes[:0], "appended")
+		clear(a.Replay.Seal)
 	}
-	c := candidate("mona", "app", "", "token")
-	c.Scopes = make([]string, 1, 4) // with room behind
-	c.Scopes[0] = "repo"
+	fresh := func(fingerprint, token string) store.Authorization {
+		c := withReplay(candidate("mona", "app", fingerprint, token), token)
+		c.Scopes = make([]string, 1, 4) // with room behind
+		c.Scopes[0] = "repo"
+		return c
+	}
+	c := fresh("", "token")
 	rec := create(t, s[0], c)
 	want := rec
-	want.Scopes = []string{"repo"}
+	want.Scopes, want.Replay.Seal = []string{"repo"}, fresh("", "token").Replay.Seal
 
 	check := func(what string) {
 		t.Helper()
@@ -225,6 +249,10 @@ func copies(t tb, s []store.Store) {
 		},
 		"the record from Get":            func() (store.Authorization, error) { return s[0].Get(t.Context(), "mona", rec.ID) },
 		"the record from GetByTokenHash": func() (store.Authorization, error) { return s[0].GetByTokenHash(t.Context(), rec.TokenHash) },
+		"the record from GetByReplay":    func() (store.Authorization, error) { return s[0].GetByReplay(t.Context(), rec.Replay.ID) },
+		"the record from a repeat of Create": func() (store.Authorization, error) {
+			return s[0].Create(t.Context(), fresh("", "token"))
+		},
 		"a record from List": func() (store.Authorization, error) {
 			page, err := s[0].List(t.Context(), store.Query{Owner: "mona", Limit: 1})
 			if len(page) != 1 {
@@ -240,23 +268,34 @@ func copies(t tb, s []store.Store) {
 		spoil(got)
 		check(what)
 	}
-	change := want
+	change := withReplay(want, "another")
 	change.Scopes = []string{"gist", "user"}
 	got, err := s[0].Replace(t.Context(), change)
 	if err != nil {
 		t.Fatalf("Replace = error %v", err)
 	}
+	want = withReplay(want, "another")
 	want.Scopes, want.Revision = []string{"gist", "user"}, 2
 	spoil(change)
 	check("the argument of Replace")
 	spoil(got)
 	check("the record from Replace")
+	change = withReplay(change, "another")
 	change.Scopes = []string{"gist", "user"}
 	if got, err = s[0].Replace(t.Context(), change); err != nil {
 		t.Fatalf("the repeat of Replace = error %v", err)
 	}
 	spoil(got)
 	check("the record from a repeat of Replace")
+
+	c = fresh("created", "another token")
+	rec = add(t, s[0], c)
+	want = rec
+	want.Scopes, want.Replay.Seal = []string{"repo"}, fresh("created", "another token").Replay.Seal
+	spoil(c)
+	check("the candidate of Create")
+	spoil(rec)
+	check("the record from Create")
 
 	spoilApp := func(a store.App) { clear(a.Secrets) }
 	checkApp := func(what string, want store.App) {
@@ -304,7 +343,7 @@ func copies(t tb, s []store.Store) {
 // another later: not the record, not its absence.
 func handlesSeeEachOther(t tb, s []store.Store) {
 	a, b := s[0], s[1]
-	c := candidate("mona", "app", "", "token")
+	c := withReplay(candidate("mona", "app", "", "token"), "key")
 	absent := func(method string, err error) {
 		t.Helper()
 		if !errors.Is(err, store.ErrNotFound) {
@@ -313,9 +352,12 @@ func handlesSeeEachOther(t tb, s []store.Store) {
 	}
 	_, err := b.GetByTokenHash(t.Context(), c.TokenHash)
 	absent("GetByTokenHash", err)
+	_, err = b.GetByReplay(t.Context(), c.Replay.ID)
+	absent("GetByReplay", err)
 	_, err = b.App(t.Context(), "app")
 	absent("App", err)
 	owned(t, b, "mona")
+	count(t, b, store.Selection{Owner: new("mona")}, 0)
 
 	rec := create(t, a, c)
 	app := createApp(t, a, application("app"))
@@ -325,6 +367,10 @@ func handlesSeeEachOther(t tb, s []store.Store) {
 		if got, err := b.GetByTokenHash(t.Context(), rec.TokenHash); err != nil || got.ID != rec.ID || got.Note != rec.Note {
 			t.Errorf("GetByTokenHash through another handle = ID %d, note %q, error %v; a write must be seen at once: want ID %d, note %q", got.ID, got.Note, err, rec.ID, rec.Note)
 		}
+		if got, err := b.GetByReplay(t.Context(), c.Replay.ID); err != nil || got.ID != rec.ID || got.Note != rec.Note {
+			t.Errorf("GetByReplay through another handle = ID %d, note %q, error %v; a write must be seen at once: want ID %d, note %q", got.ID, got.Note, err, rec.ID, rec.Note)
+		}
+		count(t, b, store.Selection{Owner: new("mona")}, 1)
 		if got := owned(t, b, "mona"); len(got) != 1 || got[0].Note != rec.Note {
 			t.Errorf("List through another handle = %d records, want the one as it was written last", len(got))
 		}
@@ -356,6 +402,9 @@ func handlesSeeEachOther(t tb, s []store.Store) {
 	absent("Get through another handle", err)
 	_, err = b.GetByTokenHash(t.Context(), rec.TokenHash)
 	absent("GetByTokenHash through another handle", err)
+	_, err = b.GetByReplay(t.Context(), c.Replay.ID)
+	absent("GetByReplay through another handle", err)
+	count(t, b, store.Selection{Owner: new("mona")}, 0)
 	_, err = b.App(t.Context(), "app")
 	absent("App through another handle", err)
 	if n := len(owned(t, b, "mona")); n != 0 {
@@ -373,7 +422,11 @@ func everyMethod(ctx context.Context, s store.Store, rec store.Authorization, ap
 	_, _, out["GetOrCreate of an existing key"] = s.GetOrCreate(ctx, candidate(rec.Owner, rec.ClientID, rec.Fingerprint, "done 1"))
 	_, _, out["GetOrCreate of a new key"] = s.GetOrCreate(ctx, candidate(rec.Owner, rec.ClientID, "new", "done 2"))
 	_, out["Get"] = s.Get(ctx, rec.Owner, rec.ID)
+	_, out["Create"] = s.Create(ctx, candidate(rec.Owner, rec.ClientID, "created when done", "done 3"))
 	_, out["GetByTokenHash"] = s.GetByTokenHash(ctx, rec.TokenHash)
+	_, out["GetByReplay"] = s.GetByReplay(ctx, rec.Replay.ID)
+	_, out["Count"] = s.Count(ctx, store.Selection{Owner: &rec.Owner})
+	_, out["WipeReplays"] = s.WipeReplays(ctx, rec.Replay.ExpiresAt)
 	_, out["List"] = s.List(ctx, store.Query{Owner: rec.Owner, Limit: 1})
 	_, out["CreateApp"] = s.CreateApp(ctx, application("created when done"))
 	_, out["App"] = s.App(ctx, app.ClientID)
@@ -382,12 +435,13 @@ func everyMethod(ctx context.Context, s store.Store, rec store.Authorization, ap
 	_, out["Replace"] = s.Replace(ctx, rec)
 	_, out["ReplaceApp"] = s.ReplaceApp(ctx, app)
 	out["Delete"] = s.Delete(ctx, rec.Owner, rec.ID)
+	_, out["DeleteAll"] = s.DeleteAll(ctx, store.Selection{Owner: &rec.Owner})
 	_, out["DeleteApp"] = s.DeleteApp(ctx, app.ClientID)
 	return out
 }
 
 func contextDone(t tb, s []store.Store) {
-	rec := create(t, s[0], candidate("mona", "app", "", "token"))
+	rec := create(t, s[0], withReplay(candidate("mona", "app", "", "token"), "key"))
 	app := createApp(t, s[0], application("app"))
 	canceled, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -464,12 +518,13 @@ func contextEnds(t tb, s []store.Store) {
 func errorsHoldNoSecrets(t tb, s []store.Store) {
 	const mark = "marked-parameter"
 	secret := store.HashOf("secret of " + mark)
-	hash, other := store.HashOf("hash one"), store.HashOf("hash two")
+	hash, other, replay, unknown := store.HashOf("hash one"), store.HashOf("hash two"), store.HashOf("replay"), store.HashOf("unknown")
+	seal := []byte("seal \x00\x01 of " + mark)
 	words := []string{mark}
-	for _, h := range []store.Hash{secret, hash, other} {
-		numbers := strings.Trim(fmt.Sprint(h[:]), "[]")
-		literal := strings.TrimPrefix(strings.TrimSuffix(fmt.Sprintf("%#v", h[:]), "}"), "[]byte{")
-		words = append(words, h.Hex(), strings.ToUpper(h.Hex()), string(h[:]), numbers, literal)
+	for _, b := range [][]byte{secret[:], hash[:], other[:], replay[:], unknown[:], seal} {
+		numbers := strings.Trim(fmt.Sprint(b), "[]")
+		literal := strings.TrimPrefix(strings.TrimSuffix(fmt.Sprintf("%#v", b), "}"), "[]byte{")
+		words = append(words, fmt.Sprintf("%x", b), fmt.Sprintf("%X", b), string(b), base64.StdEncoding.EncodeToString(b), numbers, literal)
 	}
 	var check func(method string, err error)
 	check = func(method string, err error) {
@@ -505,7 +560,11 @@ func errorsHoldNoSecrets(t tb, s []store.Store) {
 		c.TokenHash, c.TokenLastEight, c.Scopes = hash, mark[:8], []string{mark}
 		return c
 	}
-	rec := create(t, s[0], marked("one", hash))
+	keyed := func(c store.Authorization) store.Authorization {
+		c.Replay = store.Replay{ID: replay, Seal: seal, ExpiresAt: now}
+		return c
+	}
+	rec := create(t, s[0], keyed(marked("one", hash)))
 	two := create(t, s[0], marked("two", other))
 	app := application(mark)
 	app.Secrets[0].Hash = secret
@@ -519,6 +578,27 @@ func errorsHoldNoSecrets(t tb, s []store.Store) {
 	two.TokenHash, two.Fingerprint = other, rec.Fingerprint
 	_, err = s[0].Replace(t.Context(), two)
 	failed("Replace with a fingerprint that is taken", err)
+	two.Fingerprint = "two" + mark
+	_, err = s[0].Replace(t.Context(), keyed(two))
+	failed("Replace with a Replay that is taken", err)
+	_, err = s[0].Create(t.Context(), marked("four", hash))
+	failed("Create with a TokenHash that is taken", err)
+	_, err = s[0].Create(t.Context(), marked("one", unknown))
+	failed("Create with a fingerprint that is taken", err)
+	_, err = s[0].Create(t.Context(), keyed(marked("four", unknown)))
+	failed("Create with a Replay that is taken", err)
+	_, _, err = s[0].GetOrCreate(t.Context(), keyed(marked("four", unknown)))
+	failed("GetOrCreate with a Replay that is taken", err)
+	own := marked("", secret)
+	own.ClientID = ""
+	add(t, s[0], own)
+	own.TokenHash = unknown
+	_, err = s[0].Create(t.Context(), own)
+	failed("Create with a note that is taken", err)
+	_, err = s[0].GetByReplay(t.Context(), unknown)
+	failed("GetByReplay of an unknown Replay", err)
+	_, err = s[0].DeleteAll(t.Context(), store.Selection{LiveAt: now})
+	failed("DeleteAll of nothing in particular", err)
 	two.Revision += 3
 	_, err = s[0].Replace(t.Context(), two)
 	failed("Replace of another Revision", err)
@@ -527,7 +607,7 @@ func errorsHoldNoSecrets(t tb, s []store.Store) {
 	failed("Replace of an unknown record", err)
 	_, err = s[0].Get(t.Context(), "other "+mark, rec.ID)
 	failed("Get of an unknown record", err)
-	_, err = s[0].GetByTokenHash(t.Context(), secret)
+	_, err = s[0].GetByTokenHash(t.Context(), unknown)
 	failed("GetByTokenHash of an unknown hash", err)
 	failed("Delete of an unknown record", s[0].Delete(t.Context(), "other "+mark, rec.ID))
 	app.Name += "changed"

@@ -19,11 +19,12 @@
 // The suite hands in every time and sleeps nowhere, so a backend passes it or
 // fails it whatever the clock says. It stays inside what every backend can
 // keep: strings are valid UTF-8 without U+0000, owner, client id and
-// fingerprint are at most 255 characters each, and times lie between the years
-// 1900 and 9999.
+// fingerprint are at most 255 characters each, as is the note of a personal
+// record, and times lie between the years 1900 and 9999.
 package storetest
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"math"
@@ -81,12 +82,26 @@ var cases = []testCase{
 	{"GetOrCreate/race", 4, getOrCreateRace},
 	{"GetOrCreate/race for an expired key", 4, getOrCreateExpiredRace},
 	{"GetOrCreate/race with Delete", 4, getOrCreateDeleteRace},
+	{"GetOrCreate/conflicts name the record", 2, getOrCreateConflicts},
+	{"GetOrCreate/expired ones make way", 2, getOrCreateExpiredNote},
+
+	{"Create/fields", 1, createFields},
+	{"Create/repeat", 2, createRepeat},
+	{"Create/conflicts name the record", 2, createConflicts},
+	{"Create/expired ones make way", 2, createExpired},
+	{"Create/several without a fingerprint", 2, createSeveral},
+	{"Create/race without a fingerprint", 4, createSeveralRace},
+	{"Create/race for a fingerprint", 4, createFingerprintRace},
+	{"Create/race for a note", 4, createNoteRace},
 
 	{"Get/owners are apart", 1, ownersApart},
 	{"GetByTokenHash/follows Replace and Delete", 2, tokenHashFollows},
 	{"List/order and limits", 1, listOrder},
 	{"List/filters", 1, listFilters},
 	{"List/walk during changes", 3, listWalk},
+	{"List/live ones", 1, listLive},
+	{"List/skip", 1, listSkip},
+	{"Count/what is selected", 2, countSelected},
 
 	{"Replace/fields", 1, replaceFields},
 	{"Replace/compare and swap", 2, replaceCompareAndSwap},
@@ -94,7 +109,21 @@ var cases = []testCase{
 	{"Replace/repeat", 2, replaceRepeat},
 	{"Replace/fingerprint", 1, replaceFingerprint},
 	{"Replace/race for a fingerprint", 4, replaceFingerprintRace},
+	{"Replace/fingerprint to and from empty", 2, replaceEmptyFingerprint},
+	{"Replace/conflicts name the record", 2, replaceConflicts},
+	{"Replace/expired ones make way", 2, replaceExpired},
 	{"Delete/removes once", 2, deleteOnce},
+	{"DeleteAll/what is selected", 2, deleteAllSelected},
+	{"DeleteAll/frees what was unique", 2, deleteAllFrees},
+	{"DeleteAll/many in one step", 3, deleteAllMany},
+
+	{"Notes/unique among an owner's personal records", 2, notesUnique},
+	{"Notes/compared byte for byte", 1, notesSpelled},
+
+	{"Replay/follows Replace and Delete", 2, replayFollows},
+	{"Replay/race of Create", 4, replayRace},
+	{"Replay/race of GetOrCreate", 4, replayGetOrCreateRace},
+	{"Replay/wiped when it ends", 2, wipeReplays},
 
 	{"Apps/fields", 1, appFields},
 	{"Apps/client_id is taken", 2, appTaken},
@@ -123,7 +152,7 @@ var cases = []testCase{
 var now = time.Date(2024, time.February, 29, 23, 59, 59, 123456000, time.UTC)
 
 // candidate returns a record to store, with something in every field but
-// ExpiresAt. Each token may be used once.
+// ExpiresAt and Replay. Each token may be used once.
 func candidate(owner, clientID, fingerprint, token string) store.Authorization {
 	return store.Authorization{
 		Key:            store.Key{Owner: owner, ClientID: clientID, Fingerprint: fingerprint},
@@ -132,6 +161,7 @@ func candidate(owner, clientID, fingerprint, token string) store.Authorization {
 		NoteURL:        "https://example.com/" + token,
 		TokenHash:      store.HashOf(token),
 		TokenLastEight: lastEight(token),
+		IssuedAt:       now,
 		CreatedAt:      now,
 		UpdatedAt:      now,
 	}
@@ -288,6 +318,11 @@ func compare(name string, got, want reflect.Value, out *[]string) {
 	case store.Hash:
 		if w := want.Interface().(store.Hash); g != w {
 			report(g.Hex(), w.Hex())
+		}
+		return
+	case []byte:
+		if w := want.Bytes(); !bytes.Equal(g, w) {
+			report(fmt.Sprintf("%.32q (%d bytes)", g, len(g)), fmt.Sprintf("%.32q (%d bytes)", w, len(w)))
 		}
 		return
 	}
