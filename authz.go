@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/seed-926035fd/authz/store"
@@ -66,13 +67,14 @@ type Config struct {
 }
 
 // Manager makes, keeps and verifies authorizations. It is safe for use by many
-// goroutines, holds no state of its own, and starts no goroutine: any number of
+// goroutines, holds no records of its own, and starts no goroutine: any number of
 // Managers in any number of processes may share one store.
 type Manager struct {
 	store  store.Store
 	apps   store.Apps
 	cfg    Config
 	scopes map[string]bool // nil: any
+	wiped  atomic.Int64    // when replays were wiped last, in microseconds since 1970
 }
 
 // New returns a Manager on s, which it borrows. It returns an error if the

@@ -65,6 +65,10 @@ type HandlerConfig struct {
 	// DocumentationURL is shown in error bodies. Defaults to none.
 	DocumentationURL string
 
+	// MaxPerPage is the most records that one page of a list may hold. Defaults
+	// to 100, which is what clients count on.
+	MaxPerPage int
+
 	// MaxBody is the largest request body in bytes. Defaults to 64 KiB.
 	MaxBody int64
 
@@ -109,8 +113,11 @@ func NewHandler(m *Manager, cfg HandlerConfig) (http.Handler, error) {
 	if strings.ContainsFunc(cfg.Realm, func(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' }) {
 		return nil, errors.New("authz: HandlerConfig.Realm must be printable ASCII without quotes")
 	}
-	if cfg.MaxBody < 0 || cfg.BodyTimeout < 0 || cfg.Timeout < 0 {
-		return nil, errors.New("authz: HandlerConfig.MaxBody, BodyTimeout and Timeout must not be negative")
+	if cfg.MaxPerPage < 0 || cfg.MaxPerPage > maxListLimit || cfg.MaxBody < 0 || cfg.BodyTimeout < 0 || cfg.Timeout < 0 {
+		return nil, fmt.Errorf("authz: HandlerConfig.MaxPerPage, MaxBody, BodyTimeout and Timeout must not be negative, and MaxPerPage at most %d", maxListLimit)
+	}
+	if cfg.MaxPerPage == 0 {
+		cfg.MaxPerPage = 100
 	}
 	if cfg.MaxBody == 0 {
 		cfg.MaxBody = 64 << 10

@@ -147,7 +147,7 @@ func (m *Manager) once(ctx context.Context, key *replayKey, do func(*replayKey) 
 	if key == nil {
 		return do(nil)
 	}
-	if _, err := m.WipeReplays(ctx); err != nil {
+	if err := m.wipeNowAndThen(ctx); err != nil {
 		return Result{}, err
 	}
 	for {
@@ -189,8 +189,25 @@ func (m *Manager) replay(ctx context.Context, key *replayKey) (result Result, fo
 	return result, true, err
 }
 
+// wipeInterval is how long a sealed answer outlives its window at most, while
+// requests with Idempotency-Keys come in.
+const wipeInterval = time.Minute
+
+// wipeNowAndThen calls WipeReplays at most once in a wipeInterval.
+func (m *Manager) wipeNowAndThen(ctx context.Context) error {
+	last, now := m.wiped.Load(), m.now().UnixMicro()
+	if since := now - last; since >= 0 && since < wipeInterval.Microseconds() || !m.wiped.CompareAndSwap(last, now) {
+		return nil
+	}
+	_, err := m.WipeReplays(ctx)
+	if err != nil {
+		m.wiped.Store(last)
+	}
+	return err
+}
+
 // WipeReplays wipes the sealed answers whose [ReplayWindow] has ended, and
-// returns how many. Every request with an Idempotency-Key does it first; call
+// returns how many. Requests with an Idempotency-Key do it once in a minute; call
 // it now and then where such requests are rare. Errors are the store's.
 func (m *Manager) WipeReplays(ctx context.Context) (int64, error) {
 	n, err := m.store.WipeReplays(ctx, m.now())

@@ -132,7 +132,7 @@ func (h *handler) list(w *response, r *http.Request) {
 		w.fail(found(err))
 		return
 	}
-	page := newPage(query, "client_id")
+	page := newPage(query, h.cfg.MaxPerPage, "client_id")
 	var recs []Authorization
 	if skip, ok := page.skip(total); ok {
 		recs, err = h.m.List(ctx, w.user.ID, ListOptions{ClientID: clientID, Skip: skip, Limit: page.size})

@@ -32,7 +32,7 @@ func (h *handler) listGrants(w *response, r *http.Request) {
 		grants = slices.DeleteFunc(grants, func(g Grant) bool { return g.App.ClientID != clientID })
 		total = int64(len(grants))
 	}
-	page := newPage(query, "client_id")
+	page := newPage(query, h.cfg.MaxPerPage, "client_id")
 	skip, ok := page.skip(total)
 	if !ok {
 		skip = len(grants)

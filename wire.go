@@ -176,13 +176,11 @@ func (h *handler) trusts(remote string) bool {
 	})
 }
 
-// Pages are counted from 1.
-const (
-	defaultPerPage = 30
-	maxPerPage     = 100
-)
+// defaultPerPage is the size of pages, if the request says nothing.
+const defaultPerPage = 30
 
-// page is one page of a list, as page and per_page in the query ask for.
+// page is one page of a list, as page (counted from 1) and per_page in the query
+// ask for.
 type page struct {
 	number, size int
 	query        url.Values // what the other pages' links keep
@@ -190,13 +188,13 @@ type page struct {
 
 // newPage reads the page from a query. What is no number above 0 counts as
 // absent: no request fails for it.
-func newPage(query url.Values, keep ...string) page {
-	p := page{number: 1, size: defaultPerPage, query: url.Values{}}
+func newPage(query url.Values, maxSize int, keep ...string) page {
+	p := page{number: 1, size: min(defaultPerPage, maxSize), query: url.Values{}}
 	if n, err := strconv.Atoi(query.Get("page")); err == nil && n > 0 {
 		p.number = n
 	}
 	if n, err := strconv.Atoi(query.Get("per_page")); err == nil && n > 0 {
-		p.size = min(n, maxPerPage)
+		p.size = min(n, maxSize)
 		p.query.Set("per_page", strconv.Itoa(p.size))
 	}
 	for _, name := range keep {
