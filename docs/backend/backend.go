@@ -45,41 +45,30 @@ func (s *Store) Close() error { return s.log.Close() }
 
 // change is a line of the log: a call that has changed something.
 type change struct {
-	Method        string
-	Authorization store.Authorization `json:",omitzero"`
-	App           store.App           `json:",omitzero"`
+	Method              string
+	store.Authorization `json:"Authorization,omitzero"`
+	Selection           store.Selection `json:",omitzero"`
+	App                 store.App       `json:",omitzero"`
+	Now                 time.Time       `json:",omitzero"`
 }
 
-// outcome is what a change came to.
-type outcome struct {
-	authorization store.Authorization
-	created       bool
-	app           store.App
-	removed       int64
-}
-
-// apply makes a change in memory. The store there keeps the contract, so a
+// changes make a change in memory. The store there keeps the contract, so a
 // call that fails changes nothing.
-func (s *Store) apply(c change) (o outcome, err error) {
-	ctx := context.Background() // a change that has begun is made, whoever still waits for it
-	switch c.Method {
-	case "GetOrCreate":
-		o.authorization, o.created, err = s.state.GetOrCreate(ctx, c.Authorization)
-	case "Replace":
-		o.authorization, err = s.state.Replace(ctx, c.Authorization)
-	case "Delete":
-		err = s.state.Delete(ctx, c.Authorization.Owner, c.Authorization.ID)
-	case "CreateApp":
-		o.app, err = s.state.CreateApp(ctx, c.App)
-	case "ReplaceApp":
-		o.app, err = s.state.ReplaceApp(ctx, c.App)
-	case "DeleteApp":
-		o.removed, err = s.state.DeleteApp(ctx, c.App.ClientID)
-	default:
-		err = fmt.Errorf("backend: unknown method %q", c.Method)
-	}
-	return o, err
+var changes = map[string]func(m *memory.Store, c change) (any, error){
+	"GetOrCreate": func(m *memory.Store, c change) (any, error) {
+		rec, _, err := m.GetOrCreate(endless, c.Authorization)
+		return rec, err
+	},
+	"Create":      func(m *memory.Store, c change) (any, error) { return m.Create(endless, c.Authorization) },
+	"Replace":     func(m *memory.Store, c change) (any, error) { return m.Replace(endless, c.Authorization) },
+	"Delete":      func(m *memory.Store, c change) (any, error) { return nil, m.Delete(endless, c.Owner, c.ID) },
+	"DeleteAll":   func(m *memory.Store, c change) (any, error) { return m.DeleteAll(endless, c.Selection) },
+	"WipeReplays": func(m *memory.Store, c change) (any, error) { return m.WipeReplays(endless, c.Now) },
+	"CreateApp":   func(m *memory.Store, c change) (any, error) { return m.CreateApp(endless, c.App) },
+	"ReplaceApp":  func(m *memory.Store, c change) (any, error) { return m.ReplaceApp(endless, c.App) },
+	"DeleteApp":   func(m *memory.Store, c change) (any, error) { return m.DeleteApp(endless, c.App.ClientID) },
 }
+var endless = context.Background() // a change that has begun is made, whoever still waits for it
 
 // catchUp applies the lines that others have added.
 func (s *Store) catchUp() error {
@@ -93,10 +82,11 @@ func (s *Store) catchUp() error {
 		}
 		var c change
 		err := json.Unmarshal(line, &c)
-		if err == nil {
-			_, err = s.apply(c)
+		apply := changes[c.Method]
+		if err == nil && apply != nil {
+			_, err = apply(s.state, c)
 		}
-		if err != nil { // not in the text: JSON's error may quote a hash
+		if err != nil || apply == nil { // no error in the text: JSON's error may quote a hash
 			return fmt.Errorf("backend: %s is damaged at byte %d", s.log.Name(), s.read)
 		}
 		s.read += int64(len(line))
@@ -106,10 +96,12 @@ func (s *Store) catchUp() error {
 
 // do makes a change, on top of all changes before, and has it in the log before
 // anybody hears of it.
-func (s *Store) do(ctx context.Context, c change) (outcome, error) {
-	return alone(ctx, s, func() (o outcome, err error) {
-		if o, err = s.apply(c); err != nil || c.Method == "GetOrCreate" && !o.created {
-			return o, err
+func do[R any](ctx context.Context, s *Store, c change) (R, error) {
+	return alone(ctx, s, func() (none R, err error) {
+		out, err := changes[c.Method](s.state, c)
+		result, _ := out.(R) // Delete has none
+		if rec, ok := out.(store.Authorization); err != nil || ok && rec.TokenHash != c.TokenHash {
+			return result, err // nothing has changed: it failed, or found a record
 		}
 		line, err := json.Marshal(c)
 		line = append(line, '\n')
@@ -124,10 +116,10 @@ func (s *Store) do(ctx context.Context, c change) (outcome, error) {
 		}
 		if err != nil { // what is in memory may not be in the log: read it anew
 			s.read, s.state = 0, memory.New()
-			return outcome{}, fmt.Errorf("backend: %w", err)
+			return none, fmt.Errorf("backend: %w", err)
 		}
 		s.read += int64(len(line))
-		return o, nil
+		return result, nil
 	})
 }
 
@@ -156,8 +148,11 @@ func alone[R any](ctx context.Context, s *Store, f func() (R, error)) (none R, e
 // What follows implements store.Authorizations and store.Apps, a line each.
 
 func (s *Store) GetOrCreate(ctx context.Context, a store.Authorization) (store.Authorization, bool, error) {
-	o, err := s.do(ctx, change{Method: "GetOrCreate", Authorization: a})
-	return o.authorization, o.created, err
+	rec, err := do[store.Authorization](ctx, s, change{Method: "GetOrCreate", Authorization: a})
+	return rec, err == nil && rec.TokenHash == a.TokenHash, err
+}
+func (s *Store) Create(ctx context.Context, a store.Authorization) (store.Authorization, error) {
+	return do[store.Authorization](ctx, s, change{Method: "Create", Authorization: a})
 }
 func (s *Store) Get(ctx context.Context, owner string, id int64) (store.Authorization, error) {
 	return alone(ctx, s, func() (store.Authorization, error) { return s.state.Get(ctx, owner, id) })
@@ -165,20 +160,30 @@ func (s *Store) Get(ctx context.Context, owner string, id int64) (store.Authoriz
 func (s *Store) GetByTokenHash(ctx context.Context, hash store.Hash) (store.Authorization, error) {
 	return alone(ctx, s, func() (store.Authorization, error) { return s.state.GetByTokenHash(ctx, hash) })
 }
+func (s *Store) GetByReplay(ctx context.Context, id store.Hash) (store.Authorization, error) {
+	return alone(ctx, s, func() (store.Authorization, error) { return s.state.GetByReplay(ctx, id) })
+}
 func (s *Store) List(ctx context.Context, q store.Query) ([]store.Authorization, error) {
 	return alone(ctx, s, func() ([]store.Authorization, error) { return s.state.List(ctx, q) })
 }
+func (s *Store) Count(ctx context.Context, sel store.Selection) (int64, error) {
+	return alone(ctx, s, func() (int64, error) { return s.state.Count(ctx, sel) })
+}
 func (s *Store) Replace(ctx context.Context, a store.Authorization) (store.Authorization, error) {
-	o, err := s.do(ctx, change{Method: "Replace", Authorization: a})
-	return o.authorization, err
+	return do[store.Authorization](ctx, s, change{Method: "Replace", Authorization: a})
 }
 func (s *Store) Delete(ctx context.Context, owner string, id int64) error {
-	_, err := s.do(ctx, change{Method: "Delete", Authorization: store.Authorization{ID: id, Key: store.Key{Owner: owner}}})
+	_, err := do[any](ctx, s, change{Method: "Delete", Authorization: store.Authorization{ID: id, Key: store.Key{Owner: owner}}})
 	return err
 }
+func (s *Store) DeleteAll(ctx context.Context, sel store.Selection) (int64, error) {
+	return do[int64](ctx, s, change{Method: "DeleteAll", Selection: sel})
+}
+func (s *Store) WipeReplays(ctx context.Context, now time.Time) (int64, error) {
+	return do[int64](ctx, s, change{Method: "WipeReplays", Now: now})
+}
 func (s *Store) CreateApp(ctx context.Context, app store.App) (store.App, error) {
-	o, err := s.do(ctx, change{Method: "CreateApp", App: app})
-	return o.app, err
+	return do[store.App](ctx, s, change{Method: "CreateApp", App: app})
 }
 func (s *Store) App(ctx context.Context, clientID string) (store.App, error) {
 	return alone(ctx, s, func() (store.App, error) { return s.state.App(ctx, clientID) })
@@ -187,10 +192,8 @@ func (s *Store) ListApps(ctx context.Context, after int64, limit int) ([]store.A
 	return alone(ctx, s, func() ([]store.App, error) { return s.state.ListApps(ctx, after, limit) })
 }
 func (s *Store) ReplaceApp(ctx context.Context, app store.App) (store.App, error) {
-	o, err := s.do(ctx, change{Method: "ReplaceApp", App: app})
-	return o.app, err
+	return do[store.App](ctx, s, change{Method: "ReplaceApp", App: app})
 }
 func (s *Store) DeleteApp(ctx context.Context, clientID string) (int64, error) {
-	o, err := s.do(ctx, change{Method: "DeleteApp", App: store.App{ClientID: clientID}})
-	return o.removed, err
+	return do[int64](ctx, s, change{Method: "DeleteApp", App: store.App{ClientID: clientID}})
 }
