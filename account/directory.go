@@ -232,6 +232,28 @@ func (d *Directory) ByLogin(ctx context.Context, login string) (User, error) {
 	return s.rec.user(), nil
 }
 
+// Lookup returns the user whose ID is this number in decimal, as
+// [authz.HandlerConfig] wants it in Users. It returns an error that wraps
+// authz.ErrNotFound if there is no such user, or a disabled one.
+//
+//	authz.HandlerConfig{Authenticator: users.Authenticator(), Users: users.Lookup, …}
+//
+// [authz.HandlerConfig]: https://pkg.go.dev/github.com/seed-926035fd/authz#HandlerConfig
+func (d *Directory) Lookup(ctx context.Context, id string) (authz.User, error) {
+	n, err := strconv.ParseInt(id, 10, 64)
+	if err != nil || strconv.FormatInt(n, 10) != id {
+		return authz.User{}, wrap("look up", store.ErrNotFound) // nobody's: +1 and 01 are not 1
+	}
+	u, err := d.User(ctx, n)
+	if err != nil {
+		return authz.User{}, err
+	}
+	if !u.DisabledAt.IsZero() {
+		return authz.User{}, wrap("look up", store.ErrNotFound)
+	}
+	return u.Authz(), nil
+}
+
 // List returns users in rising order of ID, beginning after the ID after, at
 // most limit of them; a limit below 1 or above 1000 is taken as 1000. Fewer
 // than limit mean that there are no more.

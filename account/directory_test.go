@@ -1,6 +1,7 @@
 package account
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os/exec"
@@ -59,6 +60,38 @@ func TestUsers(t *testing.T) {
 		wantIs(t, d.Enable(ctx, 999), store.ErrNotFound)
 		wantIs(t, d.SetPassword(ctx, 999, authz.NewSecret(password)), store.ErrNotFound)
 		must(t, d.Unlock(ctx, 999))
+	})
+}
+
+func TestLookup(t *testing.T) {
+	each(t, func(t *testing.T, h house) {
+		ctx := t.Context()
+		d := h.directory(t)
+		u := create(t, d, "Mona")
+		id := fmt.Sprint(u.ID)
+		got, err := d.Lookup(ctx, id)
+		must(t, err)
+		if want := (authz.User{ID: id, Login: "Mona"}); got != want {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
+		for _, none := range []string{"", "mona", "999", "0", "-1", "+" + id, "0" + id, " " + id, id + ".0", "9223372036854775808", "\x00\xff"} {
+			got, err := d.Lookup(ctx, none)
+			if wantIs(t, err, authz.ErrNotFound); got != (authz.User{}) {
+				t.Errorf("%q: got %+v", none, got)
+			}
+		}
+		must(t, d.Disable(ctx, u.ID))
+		_, err = d.Lookup(ctx, id)
+		wantIs(t, err, authz.ErrNotFound)
+		must(t, d.Enable(ctx, u.ID))
+		_, err = d.Lookup(ctx, id)
+		must(t, err)
+
+		ended, cancel := context.WithCancel(ctx)
+		cancel()
+		if _, err := d.Lookup(ended, id); errors.Is(err, authz.ErrNotFound) {
+			t.Errorf("trouble is no answer: %v", err)
+		}
 	})
 }
 

@@ -7,7 +7,7 @@
 //	err = users.Migrate(ctx)
 //	mona, err := users.Create(ctx, account.NewUser{Login: "mona", Password: password})
 //	…
-//	authz.HandlerConfig{Authenticator: users.Authenticator(), …}
+//	authz.HandlerConfig{Authenticator: users.Authenticator(), Users: users.Lookup, …}
 //
 // The package opens no database and links no driver: [SQLite] and [Postgres]
 // borrow a *sql.DB. It was written for modernc.org/sqlite and lib/pq; jackc/pgx

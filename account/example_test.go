@@ -15,6 +15,7 @@ import (
 	"github.com/pquerna/otp/totp"
 	"github.com/seed-926035fd/authz"
 	"github.com/seed-926035fd/authz/account"
+	"github.com/seed-926035fd/authz/store/memory"
 	_ "modernc.org/sqlite"
 )
 
@@ -121,6 +122,40 @@ func ExampleDirectory_Authenticate() {
 	// true false
 	// true false
 	// false true
+}
+
+// The answers to apps name the user that a token belongs to.
+func ExampleDirectory_Lookup() {
+	ctx := context.Background()
+	users, err := account.New(account.Memory(), account.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	mona, err := users.Create(ctx, account.NewUser{Login: "mona", Password: authz.NewSecret("correct horse")})
+	if err != nil {
+		log.Fatal(err)
+	}
+	tokens, err := authz.New(memory.New(), authz.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, err = authz.NewHandler(tokens, authz.HandlerConfig{
+		Authenticator: users.Authenticator(),
+		Users:         users.Lookup,
+	})
+	fmt.Println(err)
+
+	user, err := users.Lookup(ctx, "1")
+	fmt.Println(user.Login, err)
+	if err := users.Disable(ctx, mona.ID); err != nil {
+		log.Fatal(err)
+	}
+	_, err = users.Lookup(ctx, "1")
+	fmt.Println(errors.Is(err, authz.ErrNotFound))
+	// Output:
+	// <nil>
+	// mona <nil>
+	// true
 }
 
 func ExampleDirectory_List() {
