@@ -1,0 +1,174 @@
+package postgres_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/seed-926035fd/authz"
+	"github.com/seed-926035fd/authz/internal/pgtest"
+)
+
+// The server's answers to one operation are cut at every byte (at every 13th
+// without AUTHZ_TEST_FULL), as for get-or-create (TestAnswerCutAtEveryByte). Whatever the driver and database/sql
+// make of that, the operation takes effect once; its token reaches the caller or
+// there is an error; and after an error the same request with the same
+// Idempotency-Key has its token.
+func TestOperationsCut(t *testing.T) {
+	type fixture struct {
+		m      *authz.Manager // through the proxy
+		app    authz.App
+		secret authz.Secret
+	}
+	request := func(f fixture, owner string, key authz.Secret) authz.Request {
+		return authz.Request{Owner: owner, ClientID: f.app.ClientID, ClientSecret: f.secret, IdempotencyKey: key}
+	}
+	operations := []struct {
+		name string
+		// prepare runs before the cut; do is cut, and then repeated if it has
+		// failed. Both get an owner of their own for each cut.
+		prepare func(ctx context.Context, f fixture, owner string) (authz.Result, error)
+		do      func(ctx context.Context, f fixture, owner string, before authz.Result, key authz.Secret) (authz.Result, error)
+		rows    int64
+	}{
+		{
+			name: "Create",
+			do: func(ctx context.Context, f fixture, owner string, _ authz.Result, key authz.Secret) (authz.Result, error) {
+				return f.m.Create(ctx, request(f, owner, key))
+			},
+			rows: 1,
+		},
+		{
+			name: "Reset",
+			prepare: func(ctx context.Context, f fixture, owner string) (authz.Result, error) {
+				return f.m.Create(ctx, request(f, owner, authz.Secret{}))
+			},
+			do: func(ctx context.Context, f fixture, _ string, before authz.Result, key authz.Secret) (authz.Result, error) {
+				return f.m.Reset(ctx, authz.ResetRequest{ClientID: f.app.ClientID, Token: before.Token, IdempotencyKey: key})
+			},
+			rows: 1,
+		},
+		{
+			name: "rotate",
+			prepare: func(ctx context.Context, f fixture, owner string) (authz.Result, error) {
+				return f.m.Create(ctx, request(f, owner, authz.Secret{}))
+			},
+			do: func(ctx context.Context, f fixture, owner string, _ authz.Result, key authz.Secret) (authz.Result, error) {
+				req := request(f, owner, key)
+				req.OnExisting = authz.OnExistingRotate
+				return f.m.GetOrCreate(ctx, req)
+			},
+			rows: 1,
+		},
+		{
+			name: "RevokeAll",
+			prepare: func(ctx context.Context, f fixture, owner string) (authz.Result, error) {
+				for range 2 {
+					if _, err := f.m.Create(ctx, request(f, owner, authz.Secret{})); err != nil {
+						return authz.Result{}, err
+					}
+				}
+				return f.m.Create(ctx, request(f, owner, authz.Secret{}))
+			},
+			do: func(ctx context.Context, f fixture, owner string, _ authz.Result, key authz.Secret) (authz.Result, error) {
+				n, err := f.m.RevokeAll(ctx, authz.Revocation{Owner: owner})
+				if err == nil && n != 3 {
+					err = fmt.Errorf("RevokeAll = %d, want 3", n)
+				}
+				return authz.Result{}, err
+			},
+		},
+		{
+			name: "Revoke",
+			prepare: func(ctx context.Context, f fixture, owner string) (authz.Result, error) {
+				return f.m.Create(ctx, request(f, owner, authz.Secret{}))
+			},
+			do: func(ctx context.Context, f fixture, _ string, before authz.Result, _ authz.Secret) (authz.Result, error) {
+				return authz.Result{}, f.m.Revoke(ctx, f.app.ClientID, before.Token.Reveal())
+			},
+		},
+	}
+	step := int64(13) // every byte takes four minutes
+	if os.Getenv("AUTHZ_TEST_FULL") != "" {
+		step = 1
+	}
+	for _, parameters := range []string{"", "&binary_parameters=yes"} {
+		for _, op := range operations {
+			t.Run(op.name+parameters, func(t *testing.T) {
+				t.Parallel()
+				dsn := pgtest.DSN(t)
+				direct := open(t, dsn)
+				p, through := newProxy(t, dsn)
+				m, err := authz.New(open(t, through+"&pool_max_conns=1"+parameters), authz.Config{Apps: direct})
+				if err != nil {
+					t.Fatal(err)
+				}
+				f := fixture{m: m}
+				if f.app, f.secret, err = m.RegisterApp(t.Context(), authz.NewApp{Name: "cut"}); err != nil {
+					t.Fatal(err)
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+				defer cancel()
+				run := func(owner string, n int64) (cut bool, failed bool) {
+					var before authz.Result
+					if op.prepare != nil {
+						if before, err = op.prepare(ctx, f, owner); err != nil {
+							t.Fatal(err)
+						}
+					}
+					key := authz.NewSecret(uuid.NewString())
+					cuts := p.cuts.Load()
+					p.left.Store(n)
+					got, err := op.do(ctx, f, owner, before, key)
+					p.left.Store(-1)
+					failed = err != nil
+					if errors.Is(err, authz.ErrNotFound) {
+						t.Fatalf("cut after %d bytes: %v, of what was there", n, err)
+					}
+					if failed && op.rows > 0 { // the client asks again
+						if got, err = op.do(ctx, f, owner, before, key); err != nil {
+							t.Fatalf("cut after %d bytes: asked again: %v", n, err)
+						}
+					}
+					if rows, err := m.Count(ctx, owner, ""); err != nil || !failed && rows != op.rows || rows > 3 {
+						t.Fatalf("cut after %d bytes: %d authorizations, %v; want %d", n, rows, err, op.rows)
+					}
+					if op.rows > 0 {
+						if a, err := m.Verify(ctx, got.Token.Reveal()); err != nil || a.ID != got.Authorization.ID || a.Owner != owner {
+							t.Fatalf("cut after %d bytes: the token does not verify: %v, %v", n, a, err)
+						}
+					}
+					if !before.Token.IsZero() && !failed {
+						if _, err := m.Verify(ctx, before.Token.Reveal()); !errors.Is(err, authz.ErrInvalidToken) {
+							t.Fatalf("cut after %d bytes: the old token: %v, want ErrInvalidToken", n, err)
+						}
+					}
+					return p.cuts.Load() != cuts, failed
+				}
+				run("first", -1) // prepares the statements
+				errs := 0
+				for n := int64(0); ; n += step {
+					cut, failed := run(fmt.Sprint("cut at ", n), n)
+					if failed {
+						errs++
+					}
+					if !cut { // n is past the last answer
+						t.Logf("cut at %d bytes, %d times an error", n, errs)
+						if errs > 0 {
+							t.Errorf("%d cuts were an error to the caller, who had time left", errs)
+						}
+						if n < 60 {
+							t.Fatalf("only %d bytes were cut: the proxy does not see the answers", n)
+						}
+						return
+					}
+				}
+			})
+		}
+	}
+}
