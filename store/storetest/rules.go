@@ -471,7 +471,6 @@ func contextDone(t tb, s []store.Store) {
 }
 
 func contextEnds(t tb, s []store.Store) {
-	const rounds = 20
 	var mu sync.Mutex
 	var acknowledged []store.Authorization
 	together(len(s)*4, func(g int) {

@@ -159,10 +159,6 @@ func deleteAllFrees(t tb, s []store.Store) {
 	}
 }
 
-// many is how many records DeleteAll has to remove in one step. The planted
-// faults do with fewer.
-var many = 1040
-
 // More than any backend should do in one statement, and in one step all the
 // same: nobody sees a part of it, and of two callers who do it at once one
 // removes all and the other nothing.

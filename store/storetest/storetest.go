@@ -151,6 +151,12 @@ var cases = []testCase{
 // now is the time at which most of the suite plays.
 var now = time.Date(2024, time.February, 29, 23, 59, 59, 123456000, time.UTC)
 
+// Sizes of what takes long; the planted faults do with less.
+var (
+	many   = 1040 // records that DeleteAll has to remove in one step
+	rounds = 20   // calls of each goroutine whose context ends
+)
+
 // candidate returns a record to store, with something in every field but
 // ExpiresAt and Replay. Each token may be used once.
 func candidate(owner, clientID, fingerprint, token string) store.Authorization {
