@@ -6,14 +6,18 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"os"
 	"reflect"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"github.com/seed-926035fd/authz/store"
@@ -69,44 +73,59 @@ var bodySeeds = []string{
 	`{"client_secret":"x","scopes":["a","b"],"note":"n","note_url":"http://x","fingerprint":"f","on_existing":"rotate","client_id":"i"}`,
 	`{"scopes":null}`, `{"scopes":[null]}`, `{"scopes":["\u0000"]}`, `{"note":null}`, `{"client_secret":null}`, `{"note":1e999}`, `{"on_existing":""}`,
 	`{"a":"\ud800"}`, `{"a":"\udc00\ud800"}`, `{"a":"\ud83d\udcbb"}`, `{"a":"\\ud800"}`, `{"a":"\ud800\ue000"}`, `{"a":"\\\ud800"}`, `{"\ud800":1}`, `{"a":"\uD83D\uDCBB\uD83D"}`, `{"a":"\u00e9"}`,
+	`{"access_token":"t","scopes":["a"],"extra":{"a":[1,2]}}`, `{"access_token":""}`, `{"access_token":null,"scopes":"a"}`, `{"add_scopes":["a"],"remove_scopes":[]}`,
+	`{"add_scopes":null,"note":"","note_url":"","fingerprint":""}`, `{"remove_scopes":[1],"note":1,"note_url":[],"fingerprint":{}}`, `{"client_id":null,"note":"n"}`,
+	"\u00a0", "\u2003\n", "\v", "\f", "\u0085", " \t\r\n", "\x00", `{"Note":"a","NOTE":"b","note":"c"}`, `{"note":"a","n\u006fte":"b"}`, `{"a":"\ufffd\ud800"}`, `{"a":"\ud800\ufffd"}`,
 	"{\"a\":\"\xff\"}", "{\"a\":\"\xed\xa0\x80\"}", "\ufeff{}", `{"a":"\ufffd"}`, "{\"a\":\"\ufffd\"}", `{"a":[[[[]]]],"b":{"c":{}}}`, `{"ſcopes":[]}`, `{"":0,"":1}`,
 }
 
-// Whatever is accepted means the same to encoding/json, and has unique keys.
-func FuzzDecodeObject(f *testing.F) {
-	for _, s := range bodySeeds {
-		f.Add([]byte(s))
+// reading is what a body's object holds by another way than decodeObject's: what
+// encoding/json makes of it, where that has nothing to choose or to repair.
+func reading(t *testing.T, body []byte) (object map[string]any, err error) {
+	dec := json.NewDecoder(bytes.NewReader(body))
+	dec.UseNumber()
+	var v any
+	if dec.Decode(&v) != nil || !utf8.Valid(body) || repaired(body) {
+		return nil, errNotJSON
 	}
-	f.Fuzz(func(t *testing.T, body []byte) {
-		members, err := decodeObject(body)
-		if err != nil {
-			if !errors.Is(err, errNotJSON) && !errors.Is(err, errNotObject) {
-				t.Errorf("err = %v", err)
-			}
-			return
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return nil, errNotJSON
+	}
+	object, ok := v.(map[string]any)
+	if !ok {
+		return nil, errNotObject
+	}
+	if twice(t, json.NewDecoder(bytes.NewReader(body))) {
+		return nil, errNotJSON
+	}
+	return object, nil
+}
+
+var jsonEscape = regexp.MustCompile(`\\(u[0-9a-fA-F]{4}|[^u])`)
+
+// repaired reports whether encoding/json would put U+FFFD for an escape: another
+// way to ask what loneSurrogate asks.
+func repaired(body []byte) bool {
+	if !bytes.Contains(body, []byte(`\u`)) {
+		return false
+	}
+	var units []uint16 // of escapes side by side
+	broken := func() bool {
+		found := slices.Contains(utf16.Decode(units), utf8.RuneError)
+		units = units[:0]
+		return found
+	}
+	end := 0
+	for _, at := range jsonEscape.FindAllIndex(body, -1) {
+		unit, err := strconv.ParseUint(string(body[at[0]+2:at[1]]), 16, 16)
+		if (at[0] != end || err != nil || unit == utf8.RuneError) && broken() {
+			return true
 		}
-		var want map[string]json.RawMessage
-		if err := json.Unmarshal(body, &want); err != nil || want == nil {
-			t.Fatalf("accepted, but encoding/json says: %v", err)
+		if end = at[1]; err == nil && unit != utf8.RuneError {
+			units = append(units, uint16(unit))
 		}
-		if len(members) != len(want) {
-			t.Fatalf("%d members, encoding/json has %d", len(members), len(want))
-		}
-		for _, m := range members {
-			if raw, ok := want[m.key]; !ok || !bytes.Equal(raw, m.value) {
-				t.Errorf("%q is %s, encoding/json has %s", m.key, m.value, raw)
-			}
-			// No character was replaced, but where the text itself holds U+FFFD.
-			var s string
-			if m.value[0] == '"' && json.Unmarshal(m.value, &s) == nil && strings.ContainsRune(s, utf8.RuneError) &&
-				!bytes.Contains(m.value, []byte("\ufffd")) && !bytes.Contains(bytes.ToLower(m.value), []byte(`\ufffd`)) {
-				t.Errorf("%q: a character was replaced in %s", m.key, m.value)
-			}
-		}
-		if twice(t, json.NewDecoder(bytes.NewReader(body))) {
-			t.Error("accepted with a duplicate key")
-		}
-	})
+	}
+	return broken()
 }
 
 // twice reports whether the next value has a key twice, at any depth: another
@@ -142,54 +161,215 @@ func twice(t *testing.T, dec *json.Decoder) (found bool) {
 	return found
 }
 
-// Whatever is accepted is what encoding/json reads, and valid UTF-8.
-func FuzzDecodeRequest(f *testing.F) {
+// A body is accepted exactly if it has one reading, and that is what comes out.
+func FuzzDecodeObject(f *testing.F) {
+	for _, s := range bodySeeds {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		want, wantErr := reading(t, body)
+		members, err := decodeObject(body)
+		if !errors.Is(err, wantErr) || (err == nil) != (wantErr == nil) {
+			t.Fatalf("err = %v, want %v", err, wantErr)
+		}
+		if len(members) != len(want) {
+			t.Fatalf("%d members, encoding/json has %d", len(members), len(want))
+		}
+		for _, m := range members {
+			dec := json.NewDecoder(bytes.NewReader(m.value))
+			dec.UseNumber()
+			var got any
+			if v, ok := want[m.key]; !ok || dec.Decode(&got) != nil || !reflect.DeepEqual(got, v) {
+				t.Errorf("%q is %s, encoding/json has %v", m.key, m.value, v)
+			}
+		}
+	})
+}
+
+// expected is what an endpoint must make of an object.
+type expected struct {
+	object map[string]any
+	known  map[string]bool
+	wrong  []string // fields of another type
+}
+
+func (e *expected) know(key string) (v any, given bool) {
+	if e.known == nil {
+		e.known = map[string]bool{}
+	}
+	e.known[key] = true
+	v, given = e.object[key]
+	return v, given
+}
+
+// text is a string that may be absent, and null only if nullable.
+func (e *expected) text(key string, nullable bool) (s string, given bool) {
+	v, given := e.know(key)
+	if !given || v == nil && nullable {
+		return "", false
+	}
+	s, ok := v.(string)
+	if !ok {
+		e.wrong = append(e.wrong, key)
+	}
+	return s, true
+}
+
+// pointer is nil for an absent string.
+func (e *expected) pointer(key string) *string {
+	if s, given := e.text(key, false); given {
+		return &s
+	}
+	return nil
+}
+
+// list is nil for an absent array of strings, and empty for null.
+func (e *expected) list(key string) []string {
+	v, given := e.know(key)
+	if !given {
+		return nil
+	}
+	out := []string{}
+	values, ok := v.([]any)
+	for _, v := range values {
+		s, isString := v.(string)
+		ok = ok && isString
+		out = append(out, s)
+	}
+	if !ok && v != nil {
+		e.wrong = append(e.wrong, key)
+	}
+	return out
+}
+
+// unknown are the keys that the endpoint does not know.
+func (e *expected) unknown() (keys []string) {
+	for key := range e.object {
+		if !e.known[key] {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// check compares an endpoint's answer with what must come: got and want count
+// only if the body is right.
+func (e *expected) check(t *testing.T, endpoint string, err, wantErr error, got, want any) {
+	t.Helper()
+	var v *ValidationError
+	switch {
+	case wantErr != nil:
+		if !errors.Is(err, wantErr) {
+			t.Errorf("%s: err = %v, want %v", endpoint, err, wantErr)
+		}
+	case len(e.wrong) > 0:
+		if !errors.As(err, &v) {
+			t.Fatalf("%s: err = %v, want one of %q", endpoint, err, e.wrong)
+		}
+		var fields []string
+		for _, f := range v.Fields {
+			if fields = append(fields, f.Field); f.Code != CodeInvalid || f.Message == "" {
+				t.Errorf("%s: %+v", endpoint, f)
+			}
+		}
+		if slices.Sort(fields); !slices.Equal(fields, slices.Sorted(slices.Values(e.wrong))) {
+			t.Errorf("%s: wrong are %q, want %q", endpoint, fields, e.wrong)
+		}
+	case err != nil:
+		t.Errorf("%s: err = %v", endpoint, err)
+	case !reflect.DeepEqual(got, want):
+		t.Errorf("%s: got %q, encoding/json has %q", endpoint, got, want)
+	}
+}
+
+// plain is a Request without what DeepEqual cannot compare.
+type plain struct {
+	clientID, secret  string
+	scopes            []string
+	note, url, finger string
+	onExisting        OnExisting
+	bodyClientID      *string
+}
+
+func plainOf(req Request, bodyClientID *string) plain {
+	return plain{req.ClientID, req.ClientSecret.Reveal(), req.Scopes, req.Note, req.NoteURL, req.Fingerprint, req.OnExisting, bodyClientID}
+}
+
+// Every endpoint reads what encoding/json reads, where its body has one reading,
+// names every field of a wrong type, and knows only its own keys.
+func FuzzDecodeBodies(f *testing.F) {
 	for _, s := range bodySeeds {
 		f.Add([]byte(s))
 	}
 	m := &Manager{}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		req, clientID, err := decodeGetOrCreate(body)
-		var (
-			v   *ValidationError
-			key *unpermittedKeyError
-		)
-		if err != nil {
-			if !errors.Is(err, errNotJSON) && !errors.Is(err, errNotObject) && !errors.As(err, &v) && !errors.As(err, &key) {
-				t.Errorf("err = %v", err)
+		object, objectErr := reading(t, body)
+
+		// PUT refuses keys that it does not know, and an empty body.
+		e, want := expected{object: object}, plain{}
+		want.bodyClientID = e.pointer("client_id")
+		want.secret, _ = e.text("client_secret", true)
+		want.scopes = e.list("scopes")
+		want.note, _ = e.text("note", false)
+		want.url, _ = e.text("note_url", false)
+		want.finger, _ = e.text("fingerprint", false)
+		on := e.pointer("on_existing")
+		if on != nil && *on == "" && !slices.Contains(e.wrong, "on_existing") {
+			e.wrong = append(e.wrong, "on_existing") // not the same as absent
+		} else if on != nil {
+			want.onExisting = OnExisting(*on)
+		}
+		req, bodyClientID, err := decodeGetOrCreate(body)
+		if unknown, key := e.unknown(), (*unpermittedKeyError)(nil); objectErr == nil && len(unknown) > 0 {
+			if !errors.As(err, &key) || !slices.Contains(unknown, key.key) {
+				t.Errorf("PUT: err = %v, want one of the keys %q", err, unknown)
+			} else if shown := quoted(key.key); utf8.RuneCountInString(shown) > 64*10+3 || strings.ContainsFunc(shown, unicode.IsControl) {
+				t.Errorf("PUT: the key is shown as %s", shown)
 			}
-			if key != nil && (len([]rune(quoted(key.key))) > 64*10+3 || strings.ContainsFunc(quoted(key.key), unicode.IsControl)) {
-				t.Errorf("the key is shown as %s", quoted(key.key))
-			}
-			return
-		}
-		var want struct {
-			ClientID     *string `json:"client_id"`
-			ClientSecret string  `json:"client_secret"`
-			Scopes       []string
-			Note         string
-			NoteURL      string `json:"note_url"`
-			Fingerprint  string
-			OnExisting   OnExisting `json:"on_existing"`
-		}
-		dec := json.NewDecoder(bytes.NewReader(body))
-		dec.DisallowUnknownFields()
-		if err := dec.Decode(&want); err != nil {
-			t.Fatalf("accepted, but encoding/json says: %v", err)
-		}
-		if req.ClientSecret.Reveal() != want.ClientSecret || !slices.Equal(req.Scopes, want.Scopes) || req.Note != want.Note || req.NoteURL != want.NoteURL ||
-			req.Fingerprint != want.Fingerprint || req.OnExisting != want.OnExisting || !reflect.DeepEqual(clientID, want.ClientID) {
-			t.Errorf("got %+v %v, encoding/json has %+v", req, clientID, want)
+		} else {
+			e.check(t, "PUT", err, objectErr, plainOf(req, bodyClientID), want)
 		}
 		// What passes validation as well can be kept by any store.
-		req.Owner = "user"
-		if m.validate(&req) != nil {
-			return
-		}
-		for _, s := range append([]string{req.Note, req.NoteURL, req.Fingerprint}, req.Scopes...) {
-			if !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl) || len(s) > 4*255 && len(s) > MaxNoteURL {
-				t.Errorf("validation lets %q pass", s)
+		if req.Owner = "user"; err == nil && m.validate(&req) == nil {
+			for _, s := range append([]string{req.Note, req.NoteURL, req.Fingerprint}, req.Scopes...) {
+				if !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl) || len(s) > 4*255 && len(s) > MaxNoteURL {
+					t.Errorf("validation lets %q pass", s)
+				}
 			}
+		}
+
+		// The others ignore them, and take an empty body for {}.
+		if strings.Trim(string(body), " \t\r\n") == "" {
+			object, objectErr = nil, nil
+		}
+		e, want = expected{object: object}, plain{}
+		want.clientID, _ = e.text("client_id", true)
+		want.secret, _ = e.text("client_secret", true)
+		want.scopes = e.list("scopes")
+		want.note, _ = e.text("note", false)
+		want.url, _ = e.text("note_url", false)
+		want.finger, _ = e.text("fingerprint", false)
+		req, err = decodeCreate(body)
+		e.check(t, "POST", err, objectErr, plainOf(req, nil), want)
+
+		e = expected{object: object}
+		wantUpdate := Update{
+			e.list("scopes"), e.list("add_scopes"), e.list("remove_scopes"), e.pointer("note"), e.pointer("note_url"), e.pointer("fingerprint"),
+		}
+		update, err := decodeUpdate(body)
+		e.check(t, "PATCH", err, objectErr, update, wantUpdate)
+
+		e = expected{object: object}
+		wantToken, _ := e.text("access_token", false)
+		wantScopes := e.list("scopes")
+		var scopes []string
+		token, err := decodeToken(body, map[string]field{"scopes": stringsField(&scopes)})
+		if v := (*ValidationError)(nil); objectErr == nil && len(e.wrong) == 0 && wantToken == "" {
+			if !errors.As(err, &v) || len(v.Fields) != 1 || v.Fields[0] != (FieldError{Field: "access_token", Code: CodeMissingField}) {
+				t.Errorf("token: err = %v, want access_token missing_field", err)
+			}
+		} else {
+			e.check(t, "token", err, objectErr, append(scopes, token), append(wantScopes, wantToken))
 		}
 	})
 }

@@ -30,7 +30,8 @@ func wellFormed(s string) bool {
 	if i < 2 || i > maxPrefix+1 || s[i-1] != '_' || !validPrefix(s[:i-1]) {
 		return false
 	}
-	return checksum(s[i:i+tokenRandom]) == s[i+tokenRandom:]
+	random, sum := s[i:i+tokenRandom], s[i+tokenRandom:]
+	return checksum(random) == sum && isBase62(random)
 }
 
 func validPrefix(p string) bool {

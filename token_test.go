@@ -1,8 +1,16 @@
 package authz
 
 import (
+	"context"
+	"errors"
+	"hash/crc32"
+	"math/big"
+	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/seed-926035fd/authz/store"
+	"github.com/seed-926035fd/authz/store/memory"
 )
 
 func TestChecksum(t *testing.T) {
@@ -56,28 +64,95 @@ func TestLastEight(t *testing.T) {
 	}
 }
 
+var (
+	tokenForm  = regexp.MustCompile(`^([a-zA-Z][0-9A-Za-z_]{0,15})_([0-9A-Za-z]{30})([0-9A-Za-z]{6})$`)
+	bigLetters = strings.NewReplacer(letterPairs()...)
+)
+
+// letterPairs turn our base62 into math/big's, which has the small letters first.
+func letterPairs() (pairs []string) {
+	for c := 'a'; c <= 'z'; c++ {
+		small, big := string(c), string(c-'a'+'A')
+		pairs = append(pairs, small, big, big, small)
+	}
+	return pairs
+}
+
+// formOf reads a token by another way than wellFormed does.
+func formOf(s string) (prefix string, ok bool) {
+	m := tokenForm.FindStringSubmatch(s)
+	if m == nil {
+		return "", false
+	}
+	sum, ok := new(big.Int).SetString(bigLetters.Replace(m[3]), 62)
+	return m[1], ok && sum.IsUint64() && sum.Uint64() == uint64(crc32.ChecksumIEEE([]byte(m[2])))
+}
+
+// countedLookups counts the tokens that a store is asked for.
+type countedLookups struct {
+	store.Store
+	n int
+}
+
+func (s *countedLookups) GetByTokenHash(ctx context.Context, hash store.Hash) (store.Authorization, error) {
+	s.n++
+	return s.Store.GetByTokenHash(ctx, hash)
+}
+
+// A string is a token exactly if it has the form and the checksum; the store is
+// asked for tokens alone; and none verifies but those that were issued.
 func FuzzToken(f *testing.F) {
 	good := "azt_" + strings.Repeat("A", 30) + "0uCPlr"
-	for _, s := range []string{"", "_", good, good[1:], good + "0", good[:len(good)-1], "a_b_" + good[4:], "_" + good[4:], "1" + good[3:], strings.ToLower(good), "é" + good, strings.Repeat("_", 40)} {
-		f.Add(s)
+	for _, s := range []string{
+		"", "_", good, good[1:], good + "0", good[:len(good)-1], "a_b_" + good[4:], "_" + good[4:], "1" + good[3:], strings.ToLower(good), "é" + good, strings.Repeat("_", 40),
+		"azt_" + strings.Repeat("A", 30) + "000000", "a_" + good[4:], strings.Repeat("p", 16) + good[3:], strings.Repeat("p", 17) + good[3:], "azt__" + good[4:], good + "\n", " " + good, "AZT" + good[3:],
+		strings.Repeat("!", 30), strings.Repeat("_", 30), "abc\x00" + strings.Repeat("A", 26), "é" + strings.Repeat("A", 28), strings.Repeat("0", 30), "{token}", "{token}0", "x{token}", "{token} ", "{token}\n", "a_{token}",
+	} {
+		f.Add(s, uint8(0), uint8(0))
+		f.Add("{token}", uint8(len(s)), uint8(1))
 	}
-	f.Fuzz(func(t *testing.T, s string) {
-		if wellFormed(s) {
-			i := strings.LastIndexByte(s, '_')
-			if prefix, rest := s[:i], s[i+1:]; !validPrefix(prefix) || len(rest) != 36 || !isBase62(rest[30:]) || checksum(rest[:30]) != rest[30:] {
-				t.Errorf("%q is taken for a token", s)
-			}
-			for i := range len(s) { // no single character can be changed behind the prefix
-				b := []byte(s)
-				b[i] ^= 1
-				if i > strings.LastIndexByte(s, '_') && wellFormed(string(b)) {
-					t.Errorf("%q and %q are both well-formed", s, b)
-				}
+	lookups := &countedLookups{Store: memory.New()}
+	m, err := New(lookups, Config{})
+	if err != nil {
+		f.Fatal(err)
+	}
+	made, err := m.Create(context.Background(), Request{Owner: "user", Note: "note"})
+	if err != nil {
+		f.Fatal(err)
+	}
+	issued := made.Token.Reveal()
+	check := func(t *testing.T, s string) {
+		prefix, ok := formOf(s)
+		if wellFormed(s) != ok {
+			t.Errorf("%q: well-formed is %t, want %t", s, !ok, ok)
+		}
+		before := lookups.n
+		rec, err := m.Verify(context.Background(), s)
+		switch {
+		case s == issued && (err != nil || rec.ID != made.Authorization.ID):
+			t.Errorf("the token that was issued: %v, %v", rec, err)
+		case s != issued && !errors.Is(err, ErrInvalidToken):
+			t.Errorf("%q verifies: %v, %v", s, rec, err)
+		}
+		if asked := lookups.n > before; asked != (ok && prefix == "azt") {
+			t.Errorf("%q: the store was asked: %t", s, asked)
+		}
+	}
+	f.Fuzz(func(t *testing.T, s string, at, bits uint8) {
+		s = strings.ReplaceAll(s, "{token}", issued)
+		check(t, s)
+		if bits != 0 && s != "" { // one character another one
+			b := []byte(s)
+			b[int(at)%len(b)] ^= bits
+			check(t, string(b))
+			if s != string(b) && wellFormed(s) && wellFormed(string(b)) && int(at)%len(b) >= len(s)-tokenRandom-tokenSum {
+				t.Errorf("%q and %q are both well-formed", s, b)
 			}
 		}
-		// Whatever the 30 characters are, the checksum makes them whole.
-		if len(s) == tokenRandom && isBase62(s) && !wellFormed("azt_"+s+checksum(s)) {
-			t.Errorf("%q with its checksum is not well-formed", s)
+		// Whatever the 30 characters are, the checksum makes them whole, and no
+		// others: a checksum does not make a token of what is none.
+		if len(s) == tokenRandom {
+			check(t, "azt_"+s+checksum(s))
 		}
 	})
 }
