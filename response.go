@@ -42,8 +42,6 @@ func (w *response) fail(err error) {
 	if w.status != 0 {
 		return // a panic after the answer
 	}
-	// net/http takes in what is left of the body before it sends the answer.
-	w.readDeadline(time.Now().Add(w.h.cfg.BodyTimeout))
 	status, body := w.h.answer(err, w.r, w.Header())
 	body.DocumentationURL = w.h.cfg.DocumentationURL
 	w.json(status, body)
@@ -104,6 +102,9 @@ func (w *response) write(status int, contentType string, body []byte) {
 
 // empty writes the head of an answer.
 func (w *response) empty(status int) {
+	// net/http takes in what is left of the body before it sends the answer,
+	// also where nobody wants one.
+	w.readDeadline(time.Now().Add(w.h.cfg.BodyTimeout))
 	w.Header().Set("Status", strconv.Itoa(status)+" "+http.StatusText(status))
 	w.status = status
 	w.WriteHeader(status)
