@@ -38,13 +38,14 @@ func serve(l net.Listener, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	api, err := authz.NewHandler(manager, authz.HandlerConfig{Authenticator: authz.BasicAuth(login)})
+	api, err := authz.NewHandler(manager, authz.HandlerConfig{Authenticator: authz.BasicAuth(login), Users: user})
 	if err != nil {
 		return err
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/authorizations", api)
-	mux.Handle("/authorizations/", api)
+	for _, path := range []string{"/authorizations", "/authorizations/", "/applications/", "/oauth/", "/.well-known/oauth-authorization-server"} {
+		mux.Handle(path, api)
+	}
 	mux.Handle("GET /user", protect(manager, "user", func(w http.ResponseWriter, _ *http.Request, a authz.Authorization) {
 		fmt.Fprintf(w, "user %s\n", a.Owner)
 	}))
@@ -59,6 +60,16 @@ func login(_ context.Context, c authz.Credentials) (authz.User, error) {
 	known := subtle.ConstantTimeCompare([]byte(c.Login), []byte("mona")) == 1
 	if right := c.Password.Equal(authz.NewSecret("octocat")); !known || !right {
 		return authz.User{}, authz.ErrBadCredentials
+	}
+	return authz.User{ID: "1", Login: "mona"}, nil
+}
+
+// user is for the answers to apps, which name the user that a token belongs to.
+// Say ErrNotFound of those who are gone or disabled: apps find their tokens no
+// more.
+func user(_ context.Context, id string) (authz.User, error) {
+	if id != "1" {
+		return authz.User{}, authz.ErrNotFound
 	}
 	return authz.User{ID: "1", Login: "mona"}, nil
 }

@@ -82,6 +82,36 @@ func TestServe(t *testing.T) {
 	if status, _ := do(http.MethodPut, curl[4], curl[3], func(r *http.Request) { r.SetBasicAuth(curl[1], "x") }); status != 401 {
 		t.Errorf("PUT with a wrong password: %d", status)
 	}
+	// The user's list, and what the app can do.
+	root, clientID, _ := strings.Cut(curl[4], "/authorizations/clients/")
+	if status, text := do(http.MethodGet, root+"/authorizations", "", password); status != 200 || strings.Count(text, `"id":`) != 2 {
+		t.Errorf("GET /authorizations: %d %s", status, text)
+	}
+	var secret struct {
+		ClientSecret string `json:"client_secret"`
+	}
+	if err := json.Unmarshal([]byte(curl[3]), &secret); err != nil {
+		t.Fatal(err)
+	}
+	app := func(r *http.Request) { r.SetBasicAuth(clientID, secret.ClientSecret) }
+	form := func(r *http.Request) { app(r); r.Header.Set("Content-Type", "application/x-www-form-urlencoded") }
+	own := root + "/applications/" + clientID + "/token"
+	if status, text := do(http.MethodPost, own, `{"access_token":"`+token+`"}`, app); status != 200 || !strings.Contains(text, `"login": "mona"`) {
+		t.Errorf("POST %s: %d %s", own, status, text)
+	}
+	if status, text := do(http.MethodPost, root+"/oauth/introspect", "token="+token, form); status != 200 || !strings.Contains(text, `"active": true`) {
+		t.Errorf("introspect: %d %s", status, text)
+	}
+	if status, _ := do(http.MethodDelete, own, `{"access_token":"`+token+`"}`, app); status != 204 {
+		t.Errorf("DELETE %s: %d", own, status)
+	}
+	if status, _ := do(http.MethodGet, user, "", bearer(token)); status != 401 {
+		t.Errorf("GET /user with a token that is revoked: %d", status)
+	}
+	if status, text := do(http.MethodGet, root+"/.well-known/oauth-authorization-server", "", func(*http.Request) {}); status != 200 || !strings.Contains(text, `"issuer": "`+root+`"`) {
+		t.Errorf("metadata: %d %s", status, text)
+	}
+
 	l.Close()
 	if err := <-ended; !errors.Is(err, net.ErrClosed) {
 		t.Errorf("serve: %v", err)

@@ -25,8 +25,9 @@ func main() {
 
 	api, err := authz.NewHandler(tokens, authz.HandlerConfig{Authenticator: authz.BasicAuth(login)})
 	check(err)
-	http.Handle("/authorizations", api) // clients try one-time passwords here
-	http.Handle("/authorizations/", api)
+	for _, path := range []string{"/authorizations", "/authorizations/", "/applications/", "/oauth/", "/.well-known/oauth-authorization-server"} {
+		http.Handle(path, api)
+	}
 	http.HandleFunc("GET /hello", func(w http.ResponseWriter, r *http.Request) {
 		a, err := tokens.Verify(r.Context(), strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "))
 		switch {

@@ -9,8 +9,10 @@ import (
 // ChiRoot serves the API at the root, beside other routes.
 func ChiRoot(api http.Handler) http.Handler {
 	r := chi.NewRouter()
-	r.Handle("/authorizations", api)
-	r.Handle("/authorizations/*", api)
+	for _, path := range Paths {
+		r.Handle(path, api)
+		r.Handle(path+"/*", api)
+	}
 	return r
 }
 
@@ -18,6 +20,7 @@ func ChiRoot(api http.Handler) http.Handler {
 func ChiPrefix(api http.Handler) http.Handler {
 	r := chi.NewRouter()
 	r.Mount(Prefix, api)
+	r.Handle(WellKnown+Prefix, api)
 	return r
 }
 

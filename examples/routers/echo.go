@@ -9,8 +9,10 @@ import (
 // EchoRoot serves the API at the root, beside other routes.
 func EchoRoot(api http.Handler) http.Handler {
 	e := echo.New()
-	e.Any("/authorizations", echo.WrapHandler(api))
-	e.Any("/authorizations/*", echo.WrapHandler(api))
+	for _, path := range Paths {
+		e.Any(path, echo.WrapHandler(api))
+		e.Any(path+"/*", echo.WrapHandler(api))
+	}
 	return e
 }
 
@@ -18,6 +20,7 @@ func EchoRoot(api http.Handler) http.Handler {
 func EchoPrefix(api http.Handler) http.Handler {
 	e := echo.New()
 	e.Any(Prefix+"/*", echo.WrapHandler(api))
+	e.Any(WellKnown+Prefix, echo.WrapHandler(api))
 	return e
 }
 

@@ -9,8 +9,10 @@ import (
 // GinRoot serves the API at the root, beside other routes.
 func GinRoot(api http.Handler) http.Handler {
 	e := gin.New()
-	e.Any("/authorizations", gin.WrapH(api))
-	e.Any("/authorizations/*path", gin.WrapH(api))
+	for _, path := range Paths {
+		e.Any(path, gin.WrapH(api))
+		e.Any(path+"/*path", gin.WrapH(api))
+	}
 	return e
 }
 
@@ -18,6 +20,7 @@ func GinRoot(api http.Handler) http.Handler {
 func GinPrefix(api http.Handler) http.Handler {
 	e := gin.New()
 	e.Any(Prefix+"/*path", gin.WrapH(api))
+	e.Any(WellKnown+Prefix, gin.WrapH(api))
 	return e
 }
 

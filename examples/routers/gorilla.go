@@ -13,8 +13,10 @@ func newGorilla() *mux.Router { return mux.NewRouter().SkipClean(true) }
 // GorillaRoot serves the API at the root, beside other routes.
 func GorillaRoot(api http.Handler) http.Handler {
 	r := newGorilla()
-	r.Handle("/authorizations", api)
-	r.PathPrefix("/authorizations/").Handler(api)
+	for _, path := range Paths {
+		r.Handle(path, api)
+		r.PathPrefix(path + "/").Handler(api)
+	}
 	return r
 }
 
@@ -22,6 +24,7 @@ func GorillaRoot(api http.Handler) http.Handler {
 func GorillaPrefix(api http.Handler) http.Handler {
 	r := newGorilla()
 	r.PathPrefix(Prefix + "/").Handler(api)
+	r.Handle(WellKnown+Prefix, api)
 	return r
 }
 

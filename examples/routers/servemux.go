@@ -5,8 +5,10 @@ import "net/http"
 // ServeMuxRoot serves the API at the root, beside other routes.
 func ServeMuxRoot(api http.Handler) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("/authorizations", api) // without it ServeMux would redirect to /authorizations/
-	mux.Handle("/authorizations/", api)
+	for _, path := range Paths {
+		mux.Handle(path, api) // without it ServeMux would redirect to path/
+		mux.Handle(path+"/", api)
+	}
 	return mux
 }
 
@@ -14,6 +16,7 @@ func ServeMuxRoot(api http.Handler) http.Handler {
 func ServeMuxPrefix(api http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle(Prefix+"/", api)
+	mux.Handle(WellKnown+Prefix, api)
 	return mux
 }
 
