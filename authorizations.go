@@ -232,8 +232,9 @@ func (m *Manager) Update(ctx context.Context, owner string, id int64, u Update) 
 		}
 		changed.Authorization.UpdatedAt = m.now()
 		next, err := m.store.Replace(ctx, changed.Authorization)
-		if conflict := new(store.ConflictError); errors.Is(err, store.ErrConflict) && !errors.As(err, &conflict) {
-			continue // somebody else was faster
+		conflict := new(store.ConflictError)
+		if errors.Is(err, store.ErrConflict) && (!errors.As(err, &conflict) || conflict.Field == "idempotency_key") {
+			continue // somebody else was faster, or has used again the key of an answer that was wiped meanwhile
 		}
 		if err != nil {
 			return Authorization{}, taken(err, "update")
@@ -262,7 +263,7 @@ func (m *Manager) validateUpdate(u *Update) error {
 		}
 	}
 	if given > 1 {
-		p.invalid("scopes", "add_scopes and remove_scopes cannot be combined: send one of them")
+		p.add("scopes", CodeInvalid, "scopes, add_scopes and remove_scopes cannot be combined: send one of them")
 	}
 	if u.Note != nil {
 		p.text("note", *u.Note, MaxNote)
@@ -324,10 +325,14 @@ func (m *Manager) Delete(ctx context.Context, owner string, id int64) error {
 	if !validOwner(owner) {
 		return fmt.Errorf("authz: delete: %w", ErrNotFound)
 	}
-	if err := m.store.Delete(ctx, owner, id); err != nil {
+	rec, err := m.store.Get(ctx, owner, id) // the event says for which app it was
+	if err == nil {
+		err = m.store.Delete(ctx, owner, id)
+	}
+	if err != nil {
 		return fmt.Errorf("authz: delete: %w", err)
 	}
-	m.cfg.event(ctx, Event{Kind: EventRevoked, Owner: owner, ID: id, Count: 1})
+	m.event(ctx, EventRevoked, rec)
 	return nil
 }
 

@@ -23,8 +23,8 @@ type Event struct {
 	Reason string // ReasonLimit, or "": somebody asked for it
 
 	// Owner and ClientID are those of the authorizations. With ID 0, "" stands
-	// for all owners or all apps; else ClientID "" is that of a personal
-	// authorization.
+	// for all owners or all apps, and ClientID [PersonalClientID] for personal
+	// authorizations; else ClientID "" is that of a personal authorization.
 	Owner    string
 	ClientID string
 	// ID is the authorization, 0 if many were revoked at once.
