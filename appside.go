@@ -72,8 +72,11 @@ func (m *Manager) Reset(ctx context.Context, req ResetRequest) (Result, error) {
 			return Result{}, fmt.Errorf("authz: reset: %w", err)
 		}
 	})
+	if err != nil {
+		return Result{}, err
+	}
 	result.App = app
-	return result, err
+	return result, nil
 }
 
 // Revoke revokes one of the app's tokens; it is dead when Revoke returns.
@@ -168,8 +171,11 @@ func (m *Manager) Scoped(ctx context.Context, req ScopedRequest) (Result, error)
 		candidate.ExpiresAt = earlier(candidate.ExpiresAt, wide.ExpiresAt)
 		return m.create(ctx, candidate, token, key, wide.ID)
 	})
+	if err != nil {
+		return Result{}, err
+	}
 	result.App = app
-	return result, err
+	return result, nil
 }
 
 // without returns what a has and b has not.
