@@ -1,6 +1,7 @@
 package authz
 
 import (
+	"cmp"
 	"context"
 	"crypto/aes"
 	"crypto/cipher"
@@ -15,7 +16,7 @@ import (
 )
 
 // ReplayWindow is how long the answer to a request with an Idempotency-Key can
-// be had again. It ends before that when the token is used.
+// be had again. It ends before that when the token is used or expires.
 const ReplayWindow = 10 * time.Minute
 
 // The length of an Idempotency-Key, in characters.
@@ -53,7 +54,7 @@ type replayKey struct {
 // replayKey derives the request's key, for its owner alone.
 func (req Request) replayKey(operation string) *replayKey {
 	return newReplayKey(req.IdempotencyKey, "user "+req.Owner,
-		operation, req.ClientID, req.Fingerprint, req.Scopes, req.Note, req.NoteURL, req.OnExisting)
+		operation, req.ClientID, req.Fingerprint, req.Scopes, req.Note, req.NoteURL, cmp.Or(req.OnExisting, OnExistingReturn))
 }
 
 // newReplayKey returns nil for the zero key. sender is who the key belongs to:
@@ -127,17 +128,21 @@ func (k *replayKey) open(rec Authorization) (Result, error) {
 // usedError says that the answer was received: its token is in use.
 type usedError struct{ key store.Key }
 
-func (e *usedError) Error() string { return "authz: the Idempotency-Key was used, and so is its token" }
+func (e *usedError) Error() string { return e.validation().Error() }
 
 // As makes it the validation error that callers see.
 func (e *usedError) As(target any) bool {
 	validation, ok := target.(**ValidationError)
 	if ok {
-		var p problems
-		p.add(idempotencyKeyField, CodeCustom, "Idempotency-Key was used for a request whose token is in use by now")
-		*validation = &ValidationError{Fields: p}
+		*validation = e.validation()
 	}
 	return ok
+}
+
+func (e *usedError) validation() *ValidationError {
+	var p problems
+	p.add(idempotencyKeyField, CodeCustom, "Idempotency-Key was used for a request whose token is in use by now")
+	return &ValidationError{Fields: p}
 }
 
 // once runs do, unless a request with this key has had its answer already: then
@@ -182,7 +187,13 @@ func (m *Manager) replay(ctx context.Context, key *replayKey) (result Result, fo
 		return Result{}, false, nil
 	case err != nil:
 		return Result{}, false, fmt.Errorf("authz: replay: %w", err)
-	case !now.Before(rec.Replay.ExpiresAt):
+	case !now.Before(rec.Replay.ExpiresAt): // or the next step would take it for the answer of a request beside it
+		_, err := m.WipeReplays(ctx)
+		return Result{}, false, err
+	case rec.Expired(now): // counts as absent, and must not stay in the way of the key
+		if err := m.store.Delete(ctx, rec.Owner, rec.ID); err != nil && !errors.Is(err, store.ErrNotFound) {
+			return Result{}, false, fmt.Errorf("authz: replay: %w", err)
+		}
 		return Result{}, false, nil
 	}
 	result, err = key.open(rec)
