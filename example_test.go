@@ -185,6 +185,370 @@ func ExampleManager_RotateSecret() {
 	// authz: invalid client_id or client_secret
 }
 
+// exampleToken gets a token for the app's user-1.
+func exampleToken(m *authz.Manager, app authz.App, secret authz.Secret, scopes ...string) authz.Result {
+	result, err := m.Create(context.Background(), authz.Request{
+		Owner: "user-1", ClientID: app.ClientID, ClientSecret: secret, Scopes: scopes,
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	return result
+}
+
+func ExampleManager_Create() {
+	m, app, secret := exampleManager()
+	ctx := context.Background()
+	for range 2 { // for an app, as many as are asked for
+		result, err := m.Create(ctx, authz.Request{Owner: "user-1", ClientID: app.ClientID, ClientSecret: secret})
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(result.Authorization.ID, result.Created, result.App.Name)
+	}
+	req := authz.Request{Owner: "user-1", Note: "backup script", Scopes: []string{"repo"}} // personal: for no app
+	for range 2 {
+		result, err := m.Create(ctx, req)
+		invalid := new(authz.ValidationError)
+		switch {
+		case errors.As(err, &invalid):
+			fmt.Println(invalid.Fields[0].Field, invalid.Fields[0].Code, invalid.Fields[0].ExistingID)
+		case err != nil:
+			log.Fatal(err)
+		default:
+			fmt.Println(result.Authorization.ID, result.Created, result.App.Name)
+		}
+	}
+	// Output:
+	// 1 true my app
+	// 2 true my app
+	// 3 true backup script
+	// note already_exists 3
+}
+
+func ExampleManager_AppOf() {
+	m, app, secret := exampleManager()
+	result := exampleToken(m, app, secret)
+	of, err := m.AppOf(context.Background(), result.Authorization)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(of.Name)
+	// Output:
+	// my app
+}
+
+func ExampleManager_Get() {
+	m, app, secret := exampleManager()
+	result := exampleToken(m, app, secret, "repo")
+	for _, owner := range []string{"user-1", "user-2"} {
+		authorization, err := m.Get(context.Background(), owner, result.Authorization.ID)
+		switch {
+		case errors.Is(err, authz.ErrNotFound):
+			fmt.Println("404") // or somebody else's
+		case err != nil:
+			log.Fatal(err)
+		default:
+			fmt.Println(authorization.ID, authorization.Scopes)
+		}
+	}
+	// Output:
+	// 1 [repo]
+	// 404
+}
+
+func ExampleManager_List() {
+	m, app, secret := exampleManager()
+	for _, scope := range []string{"repo", "gist", "user"} {
+		exampleToken(m, app, secret, scope)
+	}
+	page := authz.ListOptions{ClientID: app.ClientID, Limit: 2}
+	for {
+		authorizations, err := m.List(context.Background(), "user-1", page)
+		if err != nil {
+			log.Fatal(err)
+		}
+		for _, a := range authorizations {
+			fmt.Println(a.ID, a.Scopes)
+			page.After = a.ID
+		}
+		if len(authorizations) < page.Limit {
+			break
+		}
+	}
+	// Output:
+	// 1 [repo]
+	// 2 [gist]
+	// 3 [user]
+}
+
+func ExampleManager_Count() {
+	m, app, secret := exampleManager()
+	exampleToken(m, app, secret)
+	ctx := context.Background()
+	if _, err := m.Create(ctx, authz.Request{Owner: "user-1", Note: "backup script"}); err != nil {
+		log.Fatal(err)
+	}
+	for _, clientID := range []string{"", app.ClientID, authz.PersonalClientID} {
+		n, err := m.Count(ctx, "user-1", clientID)
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(n)
+	}
+	// Output:
+	// 2
+	// 1
+	// 1
+}
+
+func ExampleManager_Update() {
+	m, app, secret := exampleManager()
+	result := exampleToken(m, app, secret, "repo", "gist")
+	note := "admin script"
+	for _, u := range []authz.Update{
+		{AddScopes: []string{"user"}, Note: &note},
+		{RemoveScopes: []string{"repo"}},
+		{Scopes: []string{}}, // none at all; nil would leave them as they are
+	} {
+		a, err := m.Update(context.Background(), "user-1", result.Authorization.ID, u)
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(a.Note, a.Scopes)
+	}
+	// Output:
+	// admin script [repo gist user]
+	// admin script [gist user]
+	// admin script []
+}
+
+func ExampleManager_Delete() {
+	m, app, secret := exampleManager()
+	result := exampleToken(m, app, secret)
+	for range 2 {
+		fmt.Println(errors.Is(m.Delete(context.Background(), "user-1", result.Authorization.ID), authz.ErrNotFound))
+	}
+	// Output:
+	// false
+	// true
+}
+
+// A user's password was changed, or the account closed.
+func ExampleManager_RevokeAll() {
+	m, app, secret := exampleManager()
+	exampleToken(m, app, secret)
+	result := exampleToken(m, app, secret)
+	ctx := context.Background()
+	for _, dry := range []bool{true, false} {
+		n, err := m.RevokeAll(ctx, authz.Revocation{Owner: "user-1", DryRun: dry})
+		if err != nil {
+			log.Fatal(err)
+		}
+		_, err = m.Verify(ctx, result.Token.Reveal())
+		fmt.Println(n, err)
+	}
+	// Output:
+	// 2 <nil>
+	// 2 authz: invalid token
+}
+
+func ExampleManager_Grants() {
+	m, app, secret := exampleManager()
+	exampleToken(m, app, secret, "repo")
+	exampleToken(m, app, secret, "gist", "repo")
+	ctx := context.Background()
+	grants, err := m.Grants(ctx, "user-1")
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, g := range grants {
+		fmt.Println(g.App.Name, g.Scopes, g.Authorizations)
+		same, err := m.Grant(ctx, "user-1", g.ID)
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(same.ID == g.ID)
+	}
+	// Output:
+	// my app [repo gist] 2
+	// true
+}
+
+func ExampleManager_DeleteGrant() {
+	m, app, secret := exampleManager()
+	exampleToken(m, app, secret)
+	exampleToken(m, app, secret)
+	ctx := context.Background()
+	grants, err := m.Grants(ctx, "user-1")
+	if err != nil {
+		log.Fatal(err)
+	}
+	n, err := m.DeleteGrant(ctx, "user-1", grants[0].ID) // the app is shut out
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(n)
+	_, err = m.Grant(ctx, "user-1", grants[0].ID)
+	fmt.Println(errors.Is(err, authz.ErrNotFound))
+	// Output:
+	// 2
+	// true
+}
+
+func ExampleManager_Check() {
+	m, app, secret := exampleManager()
+	result := exampleToken(m, app, secret, "repo")
+	ctx := context.Background()
+	client, err := m.AuthenticateApp(ctx, app.ClientID, secret) // first of all: who is asking?
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, token := range []string{result.Token.Reveal(), "nonsense"} {
+		authorization, err := m.Check(ctx, client.ClientID, token)
+		switch {
+		case errors.Is(err, authz.ErrNotFound):
+			fmt.Println("404") // or another app's
+		case err != nil:
+			log.Fatal(err)
+		default:
+			fmt.Println(authorization.Owner, authorization.Scopes)
+		}
+	}
+	// Output:
+	// user-1 [repo]
+	// 404
+}
+
+func ExampleManager_Reset() {
+	m, app, secret := exampleManager()
+	first := exampleToken(m, app, secret)
+	ctx := context.Background()
+	second, err := m.Reset(ctx, authz.ResetRequest{ClientID: app.ClientID, Token: first.Token})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(second.Authorization.ID == first.Authorization.ID, second.Token.Equal(first.Token))
+	_, err = m.Verify(ctx, first.Token.Reveal())
+	fmt.Println(err)
+	// Output:
+	// true false
+	// authz: invalid token
+}
+
+func ExampleManager_Revoke() {
+	m, app, secret := exampleManager()
+	token := exampleToken(m, app, secret).Token.Reveal()
+	for range 2 {
+		fmt.Println(errors.Is(m.Revoke(context.Background(), app.ClientID, token), authz.ErrNotFound))
+	}
+	// Output:
+	// false
+	// true
+}
+
+func ExampleManager_RevokeGrant() {
+	m, app, secret := exampleManager()
+	exampleToken(m, app, secret)
+	token := exampleToken(m, app, secret).Token.Reveal()
+	n, err := m.RevokeGrant(context.Background(), app.ClientID, token) // this one and its user's others
+	fmt.Println(n, err)
+	// Output:
+	// 2 <nil>
+}
+
+// A token for a part of the app that needs less.
+func ExampleManager_Scoped() {
+	m, app, secret := exampleManager()
+	wide := exampleToken(m, app, secret, "repo", "gist", "user")
+	ctx := context.Background()
+	for _, scopes := range [][]string{{"gist"}, {"gist", "admin"}} {
+		narrow, err := m.Scoped(ctx, authz.ScopedRequest{ClientID: app.ClientID, Token: wide.Token, Scopes: scopes})
+		fmt.Println(narrow.Authorization.Scopes, err)
+	}
+	_, err := m.Verify(ctx, wide.Token.Reveal()) // lives on
+	fmt.Println(err)
+	// Output:
+	// [gist] <nil>
+	// [] authz: validation failed: scopes custom (scopes are invalid: admin)
+	// <nil>
+}
+
+// A request whose answer was lost is sent again, with the same key.
+func ExampleManager_Create_idempotencyKey() {
+	m, app, secret := exampleManager()
+	ctx := context.Background()
+	req := authz.Request{
+		Owner: "user-1", ClientID: app.ClientID, ClientSecret: secret,
+		IdempotencyKey: authz.NewSecret("8e03978e-40d5-43dd-bc93-6894a57f9324"), // a new UUID for each new request
+	}
+	first, err := m.Create(ctx, req)
+	if err != nil {
+		log.Fatal(err)
+	}
+	second, err := m.Create(ctx, req)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(second.Replayed, second.Token.Equal(first.Token))
+
+	if _, err := m.Verify(ctx, second.Token.Reveal()); err != nil { // it has arrived
+		log.Fatal(err)
+	}
+	_, err = m.Create(ctx, req)
+	fmt.Println(err)
+	// Output:
+	// true true
+	// authz: validation failed: Idempotency-Key custom (Idempotency-Key was used for a request whose token is in use by now)
+}
+
+func ExampleManager_WipeReplays() {
+	now := time.Date(2026, 11, 22, 8, 58, 51, 0, time.UTC)
+	m, err := authz.New(memory.New(), authz.Config{Now: func() time.Time { return now }})
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx := context.Background()
+	_, err = m.Create(ctx, authz.Request{
+		Owner: "user-1", Note: "backup script", IdempotencyKey: authz.NewSecret("8e03978e-40d5-43dd-bc93-6894a57f9324"),
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for range 2 {
+		n, err := m.WipeReplays(ctx)
+		fmt.Println(n, err)
+		now = now.Add(authz.ReplayWindow)
+	}
+	// Output:
+	// 0 <nil>
+	// 1 <nil>
+}
+
+func ExampleConfig_onEvent() {
+	m, err := authz.New(memory.New(), authz.Config{
+		OnEvent: func(_ context.Context, e authz.Event) { // an audit log, or a message to the user
+			fmt.Println(e.Kind, e.Owner, e.ID, e.Count)
+		},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx := context.Background()
+	for _, note := range []string{"backup script", "deploy script"} {
+		if _, err := m.Create(ctx, authz.Request{Owner: "user-1", Note: note}); err != nil {
+			log.Fatal(err)
+		}
+	}
+	if _, err := m.RevokeAll(ctx, authz.Revocation{Owner: "user-1"}); err != nil {
+		log.Fatal(err)
+	}
+	// Output:
+	// created user-1 1 1
+	// created user-1 2 1
+	// revoked user-1 0 2
+}
+
 // An Authenticator of your own can look at anything in a request.
 type sessions struct{}
 
