@@ -69,6 +69,10 @@ func (p *program) runDemo(ctx context.Context, f *demoFlags) error {
 	if err != nil {
 		return err
 	}
+	rt := routes{prefixes: defaultPrefixes, legacyTokenPaths: f.legacyTokenPaths}
+	if err := f.try(rt, authz.Config{}); err != nil {
+		return err
+	}
 	svc, err := p.openService(ctx, &f.listenFlags, &f.storeFlags, authz.Config{}, log)
 	if err != nil {
 		return err
@@ -79,7 +83,7 @@ func (p *program) runDemo(ctx context.Context, f *demoFlags) error {
 	if err != nil {
 		return err
 	}
-	handler, err := newHandler(svc, routes{prefixes: defaultPrefixes}, log)
+	handler, err := newHandler(svc, rt, log)
 	if err != nil {
 		return err
 	}
@@ -145,13 +149,25 @@ curl -i %[3]s
 TOKEN=$(curl -s %[4]s | sed -n 's/.*"token": "\([^"]*\)".*/\1/p')
 curl -i -H "Authorization: token $TOKEN" %[5]s/user
 
+# All authorizations of %[6]s, without their tokens.
+curl -i -u %[6]s:%[7]s %[5]s/authorizations
+
+# The app asks whether a token is good, and for what (RFC 7662).
+curl -i -u %[8]s:%[9]s %[5]s/oauth/introspect -d "token=$TOKEN"
+
+# The app revokes it (RFC 7009). Ask again: it is not active any more.
+curl -i -u %[8]s:%[9]s %[5]s/oauth/revoke -d "token=$TOKEN"
+curl -i -u %[8]s:%[9]s %[5]s/oauth/introspect -d "token=$TOKEN"
+
+# All that there is: %[5]s/openapi.yaml
+
 Ctrl-C stops it.
 `,
 		put(c.Login, c.Password, "", ""),
 		put(c.Login, c.Password, "/laptop", ""),
 		put(c.OTPLogin, c.OTPPassword, "", otp),
 		put(c.Login, c.Password, "/$(date +%s)", ""),
-		c.BaseURL)
+		c.BaseURL, c.Login, c.Password, c.ClientID, c.ClientSecret)
 }
 
 // shellWord quotes s for a POSIX shell if it needs it.

@@ -7,7 +7,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -224,7 +226,7 @@ func TestDemoSetsBack(t *testing.T) {
 }
 
 func TestDemoOTPReuse(t *testing.T) {
-	p, c := startDemo(t, "memory:", "--otp-reuse", "90s", "--legacy-token-paths")
+	p, c := startDemo(t, "memory:", "--otp-reuse", "90s")
 	code := codeAt(t, c.OTPSecret, time.Now())
 	c.hubot(t, "", code).want(t, 201)
 	c.hubot(t, "", code).want(t, 200)
@@ -261,8 +263,11 @@ func TestDemoPaste(t *testing.T) {
 			statuses = append(statuses, fields[1])
 		}
 	}
-	if got := strings.Join(statuses, " "); got != "201 200 201 201 200" {
+	if got := strings.Join(statuses, " "); got != "201 200 201 201 200 200 200 200 200" {
 		t.Errorf("statuses %s of\n%s\n%s", got, script.String(), out)
+	}
+	if alive := regexp.MustCompile(`"active": (true|false)`).FindAllString(string(out), -1); !slices.Equal(alive, []string{`"active": true`, `"active": false`}) {
+		t.Errorf("introspection before and after the revocation: %q", alive)
 	}
 	p.stop()
 }

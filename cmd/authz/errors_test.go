@@ -63,6 +63,9 @@ func TestUsage(t *testing.T) {
 		{"serve --store memory: --addr 127.0.0.1:0 --base-url x", `--base-url must be`},
 		{"serve --trusted-proxy x", `--trusted-proxy "x"`},
 		{"serve --tls-cert x", `go together`},
+		{"demo --store postgres://u:sekrit@h:bad/x", `neither a valid postgres://`},
+		{"migrate --store postgres://u:sekrit@[::1", `neither a valid postgres://`},
+		{"migrate --store postgres://u:sekrit@h/x?pool_max_conns=many", `pool_max_conns in the DSN must be a number`},
 		{"app create", `--name is required`},
 		{"app create --name x --client-id y", `go together`},
 		{"app create --name x --url y --store " + db, `url must be an absolute`},
@@ -117,7 +120,6 @@ func TestFailures(t *testing.T) {
 		{"user otp confirm mona --store " + db, `key file \S+ does not exist: begin with authz user otp enrol`},
 		{"migrate --store postgres://u:sekrit@127.0.0.1:1/d", `127\.0\.0\.1:1 .*does not answer.*see that the server runs`},
 		{"demo --addr 127.0.0.1:0 --store postgres://u:sekrit@127.0.0.1:1/d", `does not answer`},
-		{"migrate --store postgres://u:sekrit@[::1", `neither a valid`},
 	} {
 		t.Run(c.args, func(t *testing.T) {
 			sentenceWanted(t, call(t, "123456\n", strings.Fields(c.args)...), exitFailed, c.expr)
@@ -125,6 +127,20 @@ func TestFailures(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, "nosuch.db")); err == nil {
 		t.Error("a command that only reads has made a database")
+	}
+}
+
+// A setting that cannot be is refused before anything is made.
+func TestRefusedBeforeAnything(t *testing.T) {
+	for _, setting := range [][]string{
+		{"serve", "--base-url", "x"}, {"serve", "--prefix", "/a%b"}, {"serve", "--scopes", "a\\b"}, {"serve", "--lifetime", "-1s"}, {"demo", "--otp-reuse", "-1s"},
+	} {
+		dir := t.TempDir()
+		o := call(t, "", append(setting, "--addr", "127.0.0.1:0", "--store", "sqlite:"+filepath.Join(dir, "a.db"))...)
+		sentenceWanted(t, o, exitUsage, setting[1])
+		if made, err := os.ReadDir(dir); err != nil || len(made) > 0 {
+			t.Errorf("%s: made %v, %v", setting, made, err)
+		}
 	}
 }
 

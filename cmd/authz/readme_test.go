@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"encoding/base64"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
@@ -47,7 +48,8 @@ func TestREADME(t *testing.T) {
 	}
 }
 
-// session plays what the demo prints: create, create again, use.
+// session plays what the demo prints: create, create again, use, and then, with
+// the bodies of the answers alone, list, introspect, revoke.
 func session(t *testing.T) string {
 	_, c := startDemo(t, "memory:")
 	path := "/authorizations/clients/" + c.ClientID
@@ -61,7 +63,18 @@ func session(t *testing.T) string {
 	out.WriteString(put + first + "\n")
 	out.WriteString(put + exchange(t, c.BaseURL, "PUT", path, basic, body) + "\n")
 	out.WriteString("$ curl -i -H 'Authorization: Bearer " + token + "' " + c.BaseURL + "/user\n")
-	out.WriteString(exchange(t, c.BaseURL, "GET", "/user", "Bearer "+token, ""))
+	out.WriteString(exchange(t, c.BaseURL, "GET", "/user", "Bearer "+token, "") + "\n")
+
+	content := func(answer string) string { _, body, _ := strings.Cut(answer, "\n\n"); return body }
+	app := "Basic " + base64.StdEncoding.EncodeToString([]byte(c.ClientID+":"+c.ClientSecret))
+	asApp := func(path string) string {
+		return fmt.Sprintf("$ curl -u %s:%s %s%s \\\n    -d token=%s\n", c.ClientID, c.ClientSecret, c.BaseURL, path, token)
+	}
+	fmt.Fprintf(&out, "$ curl -u %s:%s %s/authorizations | jq -c '.[] | {id, token_last_eight, note}'\n", c.Login, c.Password, c.BaseURL)
+	out.WriteString(picked(t, content(exchange(t, c.BaseURL, "GET", "/authorizations", basic, ""))) + "\n")
+	out.WriteString(asApp("/oauth/introspect") + content(exchange(t, c.BaseURL, "POST", "/oauth/introspect", app, "token="+token)) + "\n")
+	out.WriteString(asApp("/oauth/revoke") + content(exchange(t, c.BaseURL, "POST", "/oauth/revoke", app, "token="+token)) + "\n")
+	out.WriteString(asApp("/oauth/introspect") + content(exchange(t, c.BaseURL, "POST", "/oauth/introspect", app, "token="+token)))
 
 	// What differs from run to run, in the place of which stands one example.
 	const example = "azt_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAA0uCPlr"
@@ -72,8 +85,25 @@ func session(t *testing.T) string {
 		c.ClientSecret, "1fe0abe7d066a6482dc9d5b48f2771c97ec19cdb",
 		token, example,
 		`"token_last_eight": "`+token[len(token)-8:], `"token_last_eight": "`+example[len(example)-8:],
+		`"token_last_eight":"`+token[len(token)-8:], `"token_last_eight":"`+example[len(example)-8:],
 		store.HashOf(token).Hex(), store.HashOf(example).Hex(),
 	).Replace(out.String())
+}
+
+// picked is what jq -c '.[] | {id, token_last_eight, note}' makes of a list.
+func picked(t *testing.T, list string) string {
+	var out strings.Builder
+	enc := json.NewEncoder(&out)
+	for _, a := range decode[[]struct {
+		ID             int64  `json:"id"`
+		TokenLastEight string `json:"token_last_eight"`
+		Note           string `json:"note"`
+	}](t, list) {
+		if err := enc.Encode(a); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return out.String()
 }
 
 // exchange returns an answer as it comes over the wire, as curl -i shows it.
@@ -98,6 +128,7 @@ func exchange(t *testing.T, base, method, path, authorization, body string) stri
 		`(?m)^Date: .*$`:         "Date: Sun, 22 Nov 2026 08:58:51 GMT",
 		`(?m)^X-Request-Id: .*$`: "X-Request-Id: 45c53938-e99a-4165-b8e5-4c2901e344d1",
 		`_at": "[^"]*"`:          `_at": "2026-11-22T08:58:51Z"`,
+		`"iat": \d+`:             `"iat": 1795337931`,
 	} {
 		answer = regexp.MustCompile(expr).ReplaceAllLiteralString(answer, with)
 	}

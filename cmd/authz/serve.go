@@ -21,6 +21,7 @@ type serveFlags struct {
 	baseURL  string
 	prefixes []string
 	proxies  []string
+	servers  []string
 	tlsCert  string
 	tlsKey   string
 	lifetime time.Duration
@@ -32,9 +33,9 @@ func (p *program) serve() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve the API",
-		Long: `Serves the API at each prefix, GET /user beside it as an example of a route
-that tokens protect, /healthz (the process answers) and /readyz (so does the
-store).
+		Long: `Serves the API at each prefix, with its OpenAPI document at openapi.yaml, GET
+/user beside it as an example of a route that tokens protect, /healthz (the
+process answers) and /readyz (so does the store).
 
 The store is migrated at the start. SIGINT or SIGTERM lets requests under way
 finish, for at most 10 s; a second signal ends at once. Nothing that was
@@ -49,6 +50,7 @@ acknowledged is lost either way.`,
 	flags.StringVar(&f.baseURL, "base-url", "", "what clients put before the prefix, such as https://api.example.com (default: from each request)")
 	flags.StringArrayVar(&f.prefixes, "prefix", nil, "path before the API, / for none; may be repeated (default / and /api/v3)")
 	flags.StringArrayVar(&f.proxies, "trusted-proxy", nil, "network (10.0.0.0/8) or address whose X-Forwarded-Proto and X-Forwarded-Host count; may be repeated")
+	flags.StringArrayVar(&f.servers, "resource-server", nil, "client_id of an app that may introspect the tokens of all apps; may be repeated")
 	flags.StringVar(&f.tlsCert, "tls-cert", "", "PEM file with the certificate and its chain")
 	flags.StringVar(&f.tlsKey, "tls-key", "", "PEM file with the certificate's private key")
 	flags.DurationVar(&f.lifetime, "lifetime", 0, "how long a token lives, such as 720h (default: for ever)")
@@ -71,7 +73,11 @@ func (p *program) runServe(ctx context.Context, f *serveFlags) error {
 	if err != nil {
 		return err
 	}
-	svc, err := p.openService(ctx, &f.listenFlags, &f.storeFlags, authz.Config{Lifetime: f.lifetime, Scopes: f.scopes}, log)
+	cfg := authz.Config{Lifetime: f.lifetime, Scopes: f.scopes}
+	if err := f.try(rt, cfg); err != nil {
+		return err
+	}
+	svc, err := p.openService(ctx, &f.listenFlags, &f.storeFlags, cfg, log)
 	if err != nil {
 		return err
 	}
@@ -108,7 +114,10 @@ func shown(prefixes []string) (out []string) {
 }
 
 func (f *serveFlags) routes() (routes, error) {
-	rt := routes{prefixes: defaultPrefixes, baseURL: strings.TrimRight(f.baseURL, "/")}
+	rt := routes{
+		prefixes: defaultPrefixes, baseURL: strings.TrimRight(f.baseURL, "/"),
+		resourceServers: f.servers, legacyTokenPaths: f.legacyTokenPaths,
+	}
 	if f.prefixes != nil {
 		rt.prefixes = nil
 		for _, prefix := range f.prefixes {

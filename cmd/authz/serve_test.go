@@ -116,6 +116,20 @@ func TestServeFlags(t *testing.T) {
 	if got := r.header.Get("Location"); got != "https://git.example.com/authorizations/1" {
 		t.Errorf("Location: %s", got)
 	}
+	token := decode[wireAuthorization](t, r.body).Token
+	for _, c := range []struct {
+		want    string
+		headers []string
+	}{
+		{s.base + "/user", nil},
+		{"https://git.example.com/user", []string{"X-Forwarded-Proto", "http, HTTPS", "X-Forwarded-Host", "evil.example, git.example.com"}},
+		{s.base + "/user", []string{"X-Forwarded-Proto", "gopher", "X-Forwarded-Host", "evil.example/x"}},
+	} {
+		r := do(t, "GET", s.base+"/user", "", append(c.headers, "Authorization", "token "+token)...).want(t, 200)
+		if got := decode[map[string]any](t, r.body)["url"]; got != c.want {
+			t.Errorf("%v: url %v, want %s", c.headers, got, c.want)
+		}
+	}
 	s.put("/api/v3", "").want(t, 404)
 	s.stop()
 }

@@ -21,6 +21,7 @@ import (
 
 	"github.com/seed-926035fd/authz"
 	"github.com/seed-926035fd/authz/account"
+	"github.com/seed-926035fd/authz/store/memory"
 )
 
 // stopWithin is how long requests under way have after a signal. The process
@@ -43,7 +44,7 @@ func (f *listenFlags) register(c *cobra.Command) {
 	flags.StringVar(&f.addr, "addr", "127.0.0.1:8080", "HOST:PORT to listen on; port 0 takes a free one")
 	flags.StringVar(&f.keyFile, "key-file", "", keyFlagHelp)
 	flags.DurationVar(&f.otpReuse, "otp-reuse", 0, "accept the one-time password that was used last again for so long, within its own window (90s is all of it), for old clients that send one code twice")
-	flags.BoolVar(&f.legacyTokenPaths, "legacy-token-paths", false, "serve the endpoints that carry a token in the URL (no effect yet: this version has none of them)")
+	flags.BoolVar(&f.legacyTokenPaths, "legacy-token-paths", false, "serve the older endpoints for apps too, /applications/CLIENT_ID/tokens/TOKEN and …/grants/TOKEN: the token in their URL lands in the logs of proxies")
 	flags.StringVar(&f.logFormat, "log-format", "text", "text or json, on stderr")
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	_ = c.MarkFlagFilename("key-file")
@@ -67,6 +68,20 @@ func (f *listenFlags) logger(w io.Writer) (*slog.Logger, error) {
 	return nil, usagef("--log-format must be text or json, not %q", f.logFormat)
 }
 
+// try refuses settings that cannot be, before anything is opened or made.
+func (f *listenFlags) try(rt routes, cfg authz.Config) error {
+	m, err := authz.New(memory.New(), cfg)
+	if err != nil {
+		return flagError(err)
+	}
+	users, err := account.New(account.Memory(), account.Config{OTPReuse: f.otpReuse})
+	if err != nil {
+		return flagError(err)
+	}
+	_, err = newHandler(&service{m: m, users: users}, rt, slog.New(slog.DiscardHandler))
+	return err
+}
+
 // service is what a server is made of.
 type service struct {
 	target target
@@ -75,6 +90,7 @@ type service struct {
 	key    authz.Secret
 	m      *authz.Manager
 	users  *account.Directory
+	stop   func() // the work beside requests
 }
 
 // openService opens the port before anything else is touched, then the store. The
@@ -96,29 +112,71 @@ func (p *program) openService(ctx context.Context, f *listenFlags, sf *storeFlag
 		return nil, err
 	}
 	if s.m, err = s.stores.manager(cfg); err != nil {
-		return nil, flagError(err)
+		return nil, err
 	}
 	if s.key, err = keyOf(ctx, s.stores, f.keyFile, func(text string) { log.Warn(text) }); err != nil {
 		return nil, err
 	}
 	if s.users, err = s.stores.directory(account.Config{Key: s.key, OTPReuse: f.otpReuse}); err != nil {
-		return nil, flagError(err)
+		return nil, err
 	}
+	s.stop = inBackground(ctx, func(ctx context.Context) { wipeReplays(ctx, s.m, log) })
 	return s, nil
 }
 
 func (s *service) close() {
 	_ = s.ln.Close()
+	if s.stop != nil {
+		s.stop()
+	}
 	if s.stores != nil {
 		s.stores.close()
 	}
 }
 
+// inBackground runs f until ctx is done or stop is called, which waits for it.
+func inBackground(ctx context.Context, f func(ctx context.Context)) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f(ctx)
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
+}
+
+// wipeReplays wipes the sealed tokens of answers that cannot be had again any
+// more, once a minute. The API does so as well, but only while it has requests
+// with an Idempotency-Key. It logs the first of several failures in a row.
+func wipeReplays(ctx context.Context, m *authz.Manager, log *slog.Logger) {
+	tick := time.NewTicker(time.Minute)
+	defer tick.Stop()
+	for failing := false; ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		try, cancel := context.WithTimeout(ctx, openWithin)
+		_, err := m.WipeReplays(try)
+		cancel()
+		if err != nil && !failing && ctx.Err() == nil {
+			log.Warn("expired replays could not be wiped: it is tried again each minute", "error", err.Error())
+		}
+		failing = err != nil
+	}
+}
+
 // routes is what a server answers.
 type routes struct {
-	prefixes       []string
-	baseURL        string
-	trustedProxies []netip.Prefix
+	prefixes         []string
+	baseURL          string
+	trustedProxies   []netip.Prefix
+	resourceServers  []string
+	legacyTokenPaths bool
 }
 
 var defaultPrefixes = []string{"", "/api/v3"}
@@ -128,17 +186,24 @@ func newHandler(s *service, rt routes, log *slog.Logger) (http.Handler, error) {
 	router := &router{mux: http.NewServeMux()}
 	for _, prefix := range rt.prefixes {
 		api, err := authz.NewHandler(s.m, authz.HandlerConfig{
-			Authenticator:  s.users.Authenticator(),
-			Prefix:         prefix,
-			BaseURL:        rt.baseURL,
-			TrustedProxies: rt.trustedProxies,
-			Logger:         log,
+			Authenticator:    s.users.Authenticator(),
+			Users:            s.users.Lookup,
+			ResourceServers:  rt.resourceServers,
+			LegacyTokenPaths: rt.legacyTokenPaths,
+			OpenAPI:          true,
+			Prefix:           prefix,
+			BaseURL:          rt.baseURL,
+			TrustedProxies:   rt.trustedProxies,
+			Logger:           log,
 		})
 		if err != nil {
 			return nil, flagError(err)
 		}
 		router.apis = append(router.apis, mounted{prefix, api})
-		user := &userRoute{m: s.m, users: s.users, url: rt.baseURL + prefix + "/user", relative: rt.baseURL == "", log: log}
+		if prefix != "" { // where RFC 8414 section 3.1 puts it: not below the prefix
+			router.mux.Handle("/.well-known/oauth-authorization-server"+prefix, api)
+		}
+		user := &userRoute{m: s.m, users: s.users, routes: rt, path: prefix + "/user", log: log}
 		router.mux.Handle("GET "+prefix+"/user", logged(log, slog.LevelInfo, user))
 	}
 	slices.SortStableFunc(router.apis, func(a, b mounted) int { return cmp.Compare(len(b.prefix), len(a.prefix)) })

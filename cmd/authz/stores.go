@@ -183,6 +183,8 @@ func postgresAdvice(err error) error {
 		advice = "see that the server runs and that --store names its host and port"
 	)
 	switch {
+	case strings.HasPrefix(err.Error(), "store/postgres: open: the DSN "), strings.Contains(err.Error(), " in the DSN "):
+		return &usageError{err}
 	case errors.Is(err, store.ErrSchema), !strings.Contains(err.Error(), "does not answer"):
 		return err
 	case errors.As(err, &state):

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -17,11 +20,11 @@ import (
 // userRoute is GET /user: what a host's own routes look like that are protected
 // by the tokens which the API hands out.
 type userRoute struct {
-	m        *authz.Manager
-	users    *account.Directory
-	url      string
-	relative bool // url lacks the server
-	log      *slog.Logger
+	m      *authz.Manager
+	users  *account.Directory
+	routes routes
+	path   string
+	log    *slog.Logger
 }
 
 // wireUser has the names of GitHub's GET /user.
@@ -65,7 +68,7 @@ func (u *userRoute) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("X-OAuth-Scopes", strings.Join(authorization.Scopes, ", "))
 	answer(w, http.StatusOK, wireUser{
-		Login: user.Login, ID: user.ID, URL: u.self(r), Type: "User", TwoFactor: user.OTP,
+		Login: user.Login, ID: user.ID, URL: u.routes.origin(r) + u.path, Type: "User", TwoFactor: user.OTP,
 		CreatedAt: timestamp(user.CreatedAt), UpdatedAt: timestamp(user.UpdatedAt),
 	})
 }
@@ -83,14 +86,29 @@ func (u *userRoute) owner(ctx context.Context, a authz.Authorization) (account.U
 	return user, err
 }
 
-func (u *userRoute) self(r *http.Request) string {
-	switch {
-	case !u.relative:
-		return u.url
-	case r.TLS != nil:
-		return "https://" + r.Host + u.url
+// origin is the server as the client names it, found as the API finds it.
+func (rt routes) origin(r *http.Request) string {
+	if rt.baseURL != "" {
+		return rt.baseURL
 	}
-	return "http://" + r.Host + u.url
+	scheme, host := "http", r.Host
+	if r.TLS != nil {
+		scheme = "https"
+	}
+	remote, err := netip.ParseAddrPort(r.RemoteAddr)
+	nearest := func(header string) string { // what the nearest proxy has set
+		values := strings.Split(strings.Join(r.Header.Values(header), ","), ",")
+		return strings.TrimSpace(values[len(values)-1])
+	}
+	if err == nil && slices.ContainsFunc(rt.trustedProxies, func(p netip.Prefix) bool { return p.Contains(remote.Addr().Unmap().WithZone("")) }) {
+		if proto := strings.ToLower(nearest("X-Forwarded-Proto")); proto == "http" || proto == "https" {
+			scheme = proto
+		}
+		if u, err := url.Parse("//" + nearest("X-Forwarded-Host")); err == nil && u.Host != "" && u.String() == "//"+u.Host {
+			host = u.Host
+		}
+	}
+	return scheme + "://" + host
 }
 
 // bearer returns the token of a request that has exactly one.
