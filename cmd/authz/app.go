@@ -265,24 +265,23 @@ never given out again. It asks first; without a terminal it needs --yes.`,
 	f.register(c)
 	c.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	return p.command(c, arg("CLIENT_ID"), func(ctx context.Context, args []string) error {
-		if _, tty := p.terminal(); !yes && !tty {
-			return usagef("stdin is no terminal to ask on: give --yes to delete the app and revoke all its tokens")
+		if err := p.mayAsk(yes, "to delete the app and revoke all its tokens"); err != nil {
+			return err
 		}
 		return p.withApps(ctx, &f, false, func(m *authz.Manager) error {
 			app, err := m.App(ctx, args[0])
 			if err != nil {
 				return noApp(args[0], err)
 			}
-			if !yes {
-				line, err := p.askLine(ctx, fmt.Sprintf("Delete the app %q (%s) and revoke all its tokens? [y/N] ", app.Name, app.ClientID))
-				if err != nil {
-					return err
-				}
-				if line != "y" && line != "Y" && line != "yes" {
-					return &refusedError{"nothing was deleted"}
-				}
+			n, err := m.RevokeAll(ctx, authz.Revocation{ClientID: app.ClientID, DryRun: true})
+			if err != nil {
+				return err
 			}
-			n, err := m.DeleteApp(ctx, args[0])
+			question := fmt.Sprintf("Delete the app %q (%s) and revoke %s?", app.Name, app.ClientID, count(n, "token"))
+			if err := p.confirm(ctx, yes, question, "nothing was deleted"); err != nil {
+				return err
+			}
+			n, err = m.DeleteApp(ctx, args[0])
 			if err != nil {
 				return noApp(args[0], err)
 			}

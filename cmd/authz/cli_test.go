@@ -293,6 +293,9 @@ func TestCompletion(t *testing.T) {
 		"__complete ":                   "demo",
 		"__complete app ":               "rotate-secret",
 		"__complete help ":              "serve",
+		"__complete token ":             "revoke-all",
+		"__complete token list --app ":  "personal",
+		"__complete token list --u":     "--user",
 		"__complete serve --log-l":      "--log-level",
 		"__complete demo --log-format ": "json",
 	} {

@@ -1,10 +1,11 @@
 // Command authz serves the authz API on SQLite, PostgreSQL or in memory, and
-// administers its apps and users.
+// administers its apps, users and tokens.
 //
 //	authz demo                      a server with users and an app to try
 //	authz serve --store sqlite:authz.db
 //	authz app create --name "my app"
 //	authz user create mona
+//	authz token list --user mona
 //
 // "authz help" has the rest.
 package main
@@ -58,8 +59,8 @@ type program struct {
 }
 
 func (p *program) root() *cobra.Command {
-	root := p.group("authz", "Get-or-create API tokens for the users of a web app", `Serves the API PUT /authorizations/clients/{client_id} and administers its
-apps and users.
+	root := p.group("authz", "Get-or-create API tokens for the users of a web app", `Serves the API PUT /authorizations/clients/{client_id}, with all that belongs to
+it, and administers its apps, users and tokens.
 
 Begin with "authz demo": a server on an SQLite file, with users and an app,
 and curl lines to paste.
@@ -74,7 +75,7 @@ errors are JSON. Secrets are read from files or stdin, never from arguments.`)
 	root.PersistentFlags().BoolVar(&p.json, "json", p.json, "print results and errors as JSON")
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	root.Version = buildVersion().Version
-	root.AddCommand(p.demo(), p.serve(), p.app(), p.user(), p.migrate(), p.version(), exitCodes())
+	root.AddCommand(p.demo(), p.serve(), p.app(), p.user(), p.token(), p.migrate(), p.version(), exitCodes())
 	root.SetHelpCommand(p.help(root))
 	root.InitDefaultCompletionCmd("completion")
 	if c, _, err := root.Find([]string{"completion"}); err == nil {

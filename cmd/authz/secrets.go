@@ -83,6 +83,30 @@ func (p *program) askLine(ctx context.Context, question string) (string, error) 
 	return strings.TrimSpace(line), nil
 }
 
+// mayAsk refuses a command that needs an answer and has nobody to ask. The
+// purpose completes the sentence "give --yes".
+func (p *program) mayAsk(yes bool, purpose string) error {
+	if _, tty := p.terminal(); !yes && !tty {
+		return usagef("stdin is no terminal to ask on: give --yes %s", purpose)
+	}
+	return nil
+}
+
+// confirm asks, unless yes. refused is the error where the answer is no.
+func (p *program) confirm(ctx context.Context, yes bool, question, refused string) error {
+	if yes {
+		return nil
+	}
+	line, err := p.askLine(ctx, question+" [y/N] ")
+	if err != nil {
+		return err
+	}
+	if line != "y" && line != "Y" && line != "yes" {
+		return &refusedError{refused}
+	}
+	return nil
+}
+
 // waitFor is f, but an interrupt ends the wait.
 func waitFor(ctx context.Context, f func() (string, error)) (string, error) {
 	type result struct {

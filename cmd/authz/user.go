@@ -27,6 +27,10 @@ type userView struct {
 	DisabledAt timestamp `json:"disabled_at"`
 	CreatedAt  timestamp `json:"created_at"`
 	UpdatedAt  timestamp `json:"updated_at"`
+
+	// How many tokens disable has left alone, or revoked.
+	Live    *int64 `json:"authorizations,omitempty"`
+	Revoked *int64 `json:"revoked,omitempty"`
 }
 
 func viewUser(u account.User) userView {
@@ -261,9 +265,55 @@ func (p *program) userChange(use, short, long, done string, change func(ctx cont
 }
 
 func (p *program) userDisable() *cobra.Command {
-	return p.userChange("disable", "Refuse a user's logins from now on",
-		"Refuses a user's logins from now on, as if the user did not exist. Tokens that\nexist are not revoked: what they open is for the host's routes to say (GET /user\nof this program refuses them).",
-		"disabled %s", func(ctx context.Context, users *account.Directory, id int64) error { return users.Disable(ctx, id) })
+	var (
+		f      storeFlags
+		revoke bool
+	)
+	c := &cobra.Command{
+		Use:   "disable LOGIN",
+		Short: "Refuse a user's logins from now on",
+		Long: `Refuses a user's logins from now on, as if the user did not exist, and says how
+many tokens live on. Apps find these no more, and GET /user of this program
+refuses them, but what else they open is for the host's routes to say. --revoke
+revokes them: that cannot be undone by user enable.`,
+	}
+	f.register(c)
+	c.Flags().BoolVar(&revoke, "revoke", false, "revoke all tokens of the user too")
+	return p.command(c, arg("LOGIN"), func(ctx context.Context, args []string) error {
+		return p.withAll(ctx, &f, authz.Config{}, func(m *authz.Manager, users *account.Directory) error {
+			u, err := byLogin(ctx, users, args[0])
+			if err != nil {
+				return err
+			}
+			if err := users.Disable(ctx, u.ID); err != nil {
+				return err
+			}
+			if u, err = users.User(ctx, u.ID); err != nil {
+				return err
+			}
+			v := viewUser(u)
+			if revoke { // after Disable: no login makes more of them
+				var n int64
+				if n, err = m.RevokeAll(ctx, authz.Revocation{Owner: u.Authz().ID}); err != nil {
+					return fmt.Errorf("%s is disabled, but the tokens could not be revoked: %w", u.Login, err)
+				}
+				v.Revoked = &n
+				return p.print(v, func(w io.Writer) { fmt.Fprintf(w, "disabled %s and revoked %s\n", v.Login, count(n, "token")) })
+			}
+			n, err := m.Count(ctx, u.Authz().ID, "")
+			if err != nil {
+				return fmt.Errorf("%s is disabled, but the tokens could not be counted: %w", u.Login, err)
+			}
+			v.Live = &n
+			if err := p.print(v, func(w io.Writer) { fmt.Fprintf(w, "disabled %s\n", v.Login) }); err != nil {
+				return err
+			}
+			if n > 0 {
+				p.say("Not revoked: %s. authz token revoke-all --user %s does it.", count(n, "token"), v.Login)
+			}
+			return nil
+		})
+	})
 }
 
 func (p *program) userEnable() *cobra.Command {
