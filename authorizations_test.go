@@ -883,7 +883,7 @@ func TestUpdateValidation(t *testing.T) {
 		}
 	}
 	_, err := m.Update(ctx, owner, before.ID, authz.Update{Scopes: some, AddScopes: some})
-	if want := "(scopes, add_scopes and remove_scopes cannot be combined: send one of them)"; !strings.Contains(fmt.Sprint(err), want) {
+	if want := "add_scopes and remove_scopes cannot be combined: send one of them)"; !strings.Contains(fmt.Sprint(err), want) {
 		t.Errorf("err = %v, want it to say %s", err, want)
 	}
 	_, err = m.Update(ctx, owner, before.ID, authz.Update{
