@@ -260,13 +260,24 @@ func (h *handler) asUser(w *response, r *http.Request) error {
 	switch {
 	case err == nil && !validOwner(user.ID):
 		return errors.New("the Authenticator returned a user without a valid ID")
-	case err != nil && (errors.Is(err, ErrNotFound) || errors.Is(err, ErrInvalidClient)):
+	case err != nil && !refusal(err):
 		return &troubleError{err}
 	case err != nil:
 		return err
 	}
 	w.user = user
 	return nil
+}
+
+// refusal reports whether an Authenticator's error is one of those that it may
+// answer with.
+func refusal(err error) bool {
+	var (
+		otp    *OTPRequiredError
+		locked *LockedError
+	)
+	return errors.Is(err, ErrNoCredentials) || errors.Is(err, ErrBadCredentials) || errors.Is(err, ErrTokenNotAllowed) ||
+		errors.As(err, &otp) || errors.As(err, &locked)
 }
 
 // bounded is the context of work that the client waits for.

@@ -2,6 +2,7 @@ package authz
 
 import (
 	"context"
+	"errors"
 	"math"
 	"net"
 	"net/http"
@@ -98,8 +99,11 @@ func (h *handler) userOf(ctx context.Context, a Authorization) (User, error) {
 		return User{ID: a.Owner, Login: a.Owner}, nil
 	}
 	user, err := h.cfg.Users(ctx, a.Owner)
-	if err != nil {
-		return User{}, err
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return User{}, ErrNotFound
+	case err != nil:
+		return User{}, &troubleError{err}
 	}
 	user.ID = a.Owner
 	return user, nil
