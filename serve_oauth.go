@@ -46,8 +46,12 @@ func (h *handler) asClient(w *response, r *http.Request) error {
 	defer cancel()
 	app, err := h.m.AuthenticateApp(ctx, id, NewSecret(secret))
 	// Clients that follow the RFC have escaped both for the header; most do not.
-	if plain, bad := url.QueryUnescape(secret); errors.Is(err, ErrInvalidClient) && bad == nil && plain != secret {
-		app, err = h.m.AuthenticateApp(ctx, id, NewSecret(plain))
+	if errors.Is(err, ErrInvalidClient) {
+		plainID, badID := url.QueryUnescape(id)
+		plain, bad := url.QueryUnescape(secret)
+		if badID == nil && bad == nil && (plainID != id || plain != secret) {
+			app, err = h.m.AuthenticateApp(ctx, plainID, NewSecret(plain))
+		}
 	}
 	if errors.Is(err, ErrInvalidClient) {
 		return errInvalidClient
