@@ -16,8 +16,9 @@
 // memory that a caller can change: slices are copied on the way in and on the
 // way out.
 //
-// Strings are valid UTF-8 without U+0000, those of a [Key] at most 255
-// characters long. They are compared byte for byte: no case folding, no
+// Strings are valid UTF-8 without U+0000, those of a [Key] and the note of a
+// personal authorization at most 255 characters long. The ClientID of an app is
+// not empty. They are compared byte for byte: no case folding, no
 // trimming, no Unicode normalisation. The empty string is a value like any
 // other.
 //
@@ -69,7 +70,7 @@ type Store interface {
 //
 // A method that would break one of the first three returns a *ConflictError
 // with Field "fingerprint", "note" or "idempotency_key" and the ID of the record
-// in the way. A record in the way of a Key or Note that has expired at the time
+// in the way; "idempotency_key" first, if there are several. A record in the way of a Key or Note that has expired at the time
 // of the change, which is CreatedAt of a candidate and UpdatedAt in Replace,
 // counts as none and is removed.
 type Authorizations interface {
@@ -238,7 +239,8 @@ type Replay struct {
 	// Idempotency-Key and kept nowhere. It is empty once the token was used. At
 	// most 1024 bytes; nil and empty are the same.
 	Seal []byte
-	// ExpiresAt is the first instant at which the Replay counts as none.
+	// ExpiresAt is the first instant at which WipeReplays removes it; until then
+	// it is found and in the way. It is not zero if there is an ID.
 	ExpiresAt time.Time
 }
 

@@ -225,8 +225,12 @@ func applied(rec, now store.Authorization) bool {
 		now.TokenHash == rec.TokenHash && now.TokenLastEight == rec.TokenLastEight &&
 		now.Fingerprint == rec.Fingerprint && slices.Equal(now.Scopes, rec.Scopes) &&
 		now.Note == rec.Note && now.NoteURL == rec.NoteURL &&
-		now.Replay.ID == rec.Replay.ID && bytes.Equal(now.Replay.Seal, rec.Replay.Seal) && sameTime(now.IssuedAt, rec.IssuedAt) &&
+		sameReplay(now.Replay, rec.Replay) && sameTime(now.IssuedAt, rec.IssuedAt) &&
 		sameTime(now.UpdatedAt, rec.UpdatedAt) && sameTime(now.ExpiresAt, rec.ExpiresAt)
+}
+
+func sameReplay(a, b store.Replay) bool {
+	return a.ID == b.ID && bytes.Equal(a.Seal, b.Seal) && sameTime(a.ExpiresAt, b.ExpiresAt)
 }
 
 // Delete implements store.Authorizations.
@@ -305,7 +309,9 @@ func (s *Store) remover(ctx context.Context, what string, fn func(ctx context.Co
 			if err != nil {
 				return err
 			}
-			counted, ended = max(n, counted), true
+			if ended = true; n > 0 || !unknown {
+				counted = n
+			}
 			return nil
 		})
 		unknown = unknown || err != nil && ended && sqlerr.Classify(err) == sqlerr.Away

@@ -29,9 +29,10 @@ const (
 
 // texts are the statements that both databases run as they are.
 var texts = [statements]string{
+	// id + 0 keeps a planner from walking the primary key in search of the first.
 	getByKey: `SELECT ` + authorizationColumns + ` FROM authz_authorizations
 WHERE owner = $1 AND client_id = $2 AND fingerprint = $3 AND (expires_at IS NULL OR expires_at > $4)
-ORDER BY slot LIMIT 1`,
+ORDER BY id + 0 LIMIT 1`,
 
 	// The heart of get-or-create: one statement that inserts, or locks and
 	// returns the row in the way. DO NOTHING would return no row, and a
