@@ -209,9 +209,10 @@ func newPage(query url.Values, maxSize int, keep ...string) page {
 	return p
 }
 
-// last is the number of the last page of total records.
+// last is the number of the last page of total records. What the pages before it
+// hold can be counted by an int.
 func (p page) last(total int64) int {
-	return int(max(1, min((total+int64(p.size)-1)/int64(p.size), math.MaxInt32)))
+	return int(max(1, min((total-1)/int64(p.size)+1, math.MaxInt/maxListLimit)))
 }
 
 // skip is how many records the pages before hold; ok is false behind the end.
