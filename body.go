@@ -11,8 +11,10 @@ import (
 
 // readBody reads a request's body within its bounds.
 func (h *handler) readBody(w *response, r *http.Request) ([]byte, error) {
-	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
-		return nil, errEncoded
+	for _, encoding := range r.Header.Values("Content-Encoding") {
+		if encoding != "" && !strings.EqualFold(encoding, "identity") {
+			return nil, errEncoded
+		}
 	}
 	if r.ContentLength > h.cfg.MaxBody {
 		w.Header().Set("Connection", "close")

@@ -32,7 +32,8 @@ func (h *handler) asClient(w *response, r *http.Request) error {
 	}
 	inForm := w.form.Has("client_id") || w.form.Has("client_secret")
 	id, secret := w.form.Get("client_id"), w.form.Get("client_secret")
-	if r.Header.Get("Authorization") != "" {
+	inHeader := r.Header.Get("Authorization") != ""
+	if inHeader {
 		if w.form.Has("client_secret") {
 			return invalidRequest("Use one way of client authentication: Basic, or client_id and client_secret in the body")
 		}
@@ -46,7 +47,7 @@ func (h *handler) asClient(w *response, r *http.Request) error {
 	defer cancel()
 	app, err := h.m.AuthenticateApp(ctx, id, NewSecret(secret))
 	// Clients that follow the RFC have escaped both for the header; most do not.
-	if errors.Is(err, ErrInvalidClient) {
+	if inHeader && errors.Is(err, ErrInvalidClient) {
 		plainID, badID := url.QueryUnescape(id)
 		plain, bad := url.QueryUnescape(secret)
 		if badID == nil && bad == nil && (plainID != id || plain != secret) {
@@ -65,13 +66,16 @@ var errInvalidClient = &oauthError{http.StatusUnauthorized, "invalid_client", "C
 // readForm reads a body of application/x-www-form-urlencoded. A parameter
 // twice is refused (RFC 6749 section 3.2).
 func (h *handler) readForm(w *response, r *http.Request) (url.Values, error) {
-	if contentType := r.Header.Get("Content-Type"); contentType != "" {
+	if contentType := strings.Join(r.Header.Values("Content-Type"), ", "); contentType != "" {
 		if media, _, err := mime.ParseMediaType(contentType); err != nil || media != "application/x-www-form-urlencoded" {
 			return nil, invalidRequest("The body must be application/x-www-form-urlencoded")
 		}
 	}
 	body, err := h.readBody(w, r)
-	if err != nil {
+	switch {
+	case errors.Is(err, errNotJSON):
+		return nil, invalidRequest("The body did not arrive whole")
+	case err != nil:
 		return nil, err
 	}
 	form, err := url.ParseQuery(strings.TrimRight(string(body), "\r\n"))
