@@ -559,10 +559,6 @@ func TestPaging(t *testing.T) {
 func checkPages(t *testing.T, s *server, base string, n int, number func(map[string]any) int) {
 	t.Helper()
 	const maxInt = "9223372036854775807"
-	type link struct {
-		rel  string
-		page int
-	}
 	for _, test := range []struct {
 		query      string
 		size, page int
