@@ -182,6 +182,9 @@ func (m *Manager) DeleteApp(ctx context.Context, clientID string) (authorization
 	if err != nil {
 		return 0, fmt.Errorf("authz: delete app: %w", err)
 	}
+	if n > 0 {
+		m.cfg.event(ctx, Event{Kind: EventRevoked, ClientID: clientID, Count: n})
+	}
 	return n, nil
 }
 
