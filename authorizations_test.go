@@ -1218,6 +1218,21 @@ func TestEvents(t *testing.T) {
 			t.Fatalf("RevokeGrant = %d, %v", n, err)
 		}
 		check("RevokeGrant", authz.Event{Kind: authz.EventRevoked, Owner: owner, ClientID: clientID, Count: 3})
+		mustCreate(t, m, request())
+		mustCreate(t, m, request(by("user-2")))
+		h.take()
+		if n, err := m.DeleteApp(ctx, clientID); err != nil || n != 2 {
+			t.Fatalf("DeleteApp = %d, %v", n, err)
+		}
+		check("DeleteApp", authz.Event{Kind: authz.EventRevoked, ClientID: clientID, Count: 2})
+		if _, err := m.DeleteApp(ctx, clientID); !errors.Is(err, authz.ErrNotFound) {
+			t.Errorf("DeleteApp again: err = %v, want ErrNotFound", err)
+		}
+		register(t, m, otherClient)
+		if _, err := m.DeleteApp(ctx, otherClient); err != nil {
+			t.Fatal(err)
+		}
+		check("DeleteApp of none, and of one that nobody used")
 	})
 }
 
