@@ -30,7 +30,6 @@ type keyed struct {
 	status                     int
 	other                      string // a body, or target, that asks for something else
 	reused                     string // the body of the answer when the token is in use; "" is 200 with an empty token
-	rows                       int64  // how many authorizations there are afterwards
 }
 
 // keyedRequests prepares the server for each of the requests that heed the key:
