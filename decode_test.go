@@ -75,6 +75,7 @@ var bodySeeds = []string{
 	`{"a":"\ud800"}`, `{"a":"\udc00\ud800"}`, `{"a":"\ud83d\udcbb"}`, `{"a":"\\ud800"}`, `{"a":"\ud800\ue000"}`, `{"a":"\\\ud800"}`, `{"\ud800":1}`, `{"a":"\uD83D\uDCBB\uD83D"}`, `{"a":"\u00e9"}`,
 	`{"access_token":"t","scopes":["a"],"extra":{"a":[1,2]}}`, `{"access_token":""}`, `{"access_token":null,"scopes":"a"}`, `{"add_scopes":["a"],"remove_scopes":[]}`,
 	`{"add_scopes":null,"note":"","note_url":"","fingerprint":""}`, `{"remove_scopes":[1],"note":1,"note_url":[],"fingerprint":{}}`, `{"client_id":null,"note":"n"}`,
+	`{"Note":"a"}`, `{"note":"a","NOTE":"b"}`, `{"SCOPES":["a"],"Access_Token":"t"}`, `{"x":[[{"a":{"b":1,"b":2}}]]}`, `{"a":"\udc00"}`, `{"a":"\ud83d"}`, `{"a":"\udc00\u0041"}`,
 	"\u00a0", "\u2003\n", "\v", "\f", "\u0085", " \t\r\n", "\x00", `{"Note":"a","NOTE":"b","note":"c"}`, `{"note":"a","n\u006fte":"b"}`, `{"a":"\ufffd\ud800"}`, `{"a":"\ud800\ufffd"}`,
 	"{\"a\":\"\xff\"}", "{\"a\":\"\xed\xa0\x80\"}", "\ufeff{}", `{"a":"\ufffd"}`, "{\"a\":\"\ufffd\"}", `{"a":[[[[]]]],"b":{"c":{}}}`, `{"ſcopes":[]}`, `{"":0,"":1}`,
 }

@@ -334,7 +334,6 @@ type hostileCall struct {
 	body   string
 	header []string
 	auth   string // instead of the usual Authorization; "none" for none
-	raw    string // the whole request instead
 }
 
 // jsonCalls are the endpoints that take JSON, with the members of a good body.

@@ -109,7 +109,9 @@ func FuzzToken(f *testing.F) {
 		strings.Repeat("!", 30), strings.Repeat("_", 30), "abc\x00" + strings.Repeat("A", 26), "é" + strings.Repeat("A", 28), strings.Repeat("0", 30), "{token}", "{token}0", "x{token}", "{token} ", "{token}\n", "a_{token}",
 	} {
 		f.Add(s, uint8(0), uint8(0))
-		f.Add("{token}", uint8(len(s)), uint8(1))
+	}
+	for at := range len(good) { // each of its characters another one
+		f.Add("{token}", uint8(at), uint8(1))
 	}
 	lookups := &countedLookups{Store: memory.New()}
 	m, err := New(lookups, Config{})
