@@ -2,6 +2,7 @@ package authz_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -22,14 +23,25 @@ import (
 func onStores(t *testing.T, test func(t *testing.T, s store.Store)) {
 	t.Helper()
 	t.Run("memory", func(t *testing.T) { test(t, memory.New()) })
-	t.Run("sqlite", func(t *testing.T) {
-		s, err := sqlite.Open(context.Background(), filepath.Join(t.TempDir(), "authz.db"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer s.Close()
-		test(t, s)
-	})
+	t.Run("sqlite", func(t *testing.T) { test(t, onDisk(t)) })
+}
+
+func inMemory(*testing.T) store.Store { return memory.New() }
+
+// onDisk returns a store on a new SQLite database. It does not wait for the
+// disk: nothing here pulls the plug.
+func onDisk(t *testing.T) store.Store {
+	t.Helper()
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "authz.db")+"?_pragma=journal_mode(WAL)&_pragma=synchronous(OFF)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := sqlite.New(db)
+	t.Cleanup(func() { s.Close(); db.Close() })
+	if err := s.Migrate(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 // hearing is an OnEvent that keeps what it hears.

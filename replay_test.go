@@ -164,17 +164,6 @@ func eachOperation(t *testing.T, cfg authz.Config, newStore func(t *testing.T) s
 	}
 }
 
-func inMemory(*testing.T) store.Store { return memory.New() }
-
-func onDisk(t *testing.T) store.Store {
-	s, err := sqlite.Open(context.Background(), filepath.Join(t.TempDir(), "authz.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.Close() })
-	return s
-}
-
 var (
 	key1 = authz.NewSecret("11111111-aaaa-4aaa-8aaa-111111111111")
 	key2 = authz.NewSecret("22222222-bbbb-4bbb-8bbb-222222222222")
