@@ -189,8 +189,9 @@ func TestPages(t *testing.T) {
 	}
 }
 
+// Tags that hold a comma are left out: matches takes them apart.
 var (
-	oneTag  = `(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"`
+	oneTag  = `(?:W/)?"[\x21\x23-\x2b\x2d-\x7e\x80-\xff]*"`
 	tagList = regexp.MustCompile(`^[ \t]*(?:\*|` + oneTag + `(?:[ \t]*,[ \t]*` + oneTag + `)*)[ \t]*$`)
 )
 
