@@ -263,7 +263,7 @@ func (m *Manager) validateUpdate(u *Update) error {
 		}
 	}
 	if given > 1 {
-		p.invalid("scopes", "add_scopes and remove_scopes cannot be combined: send one of them")
+		p.add("scopes", CodeInvalid, "scopes, add_scopes and remove_scopes cannot be combined: send one of them")
 	}
 	if u.Note != nil {
 		p.text("note", *u.Note, MaxNote)

@@ -58,8 +58,9 @@ type Config struct {
 	Apps store.Apps
 
 	// OnEvent hears of every change to authorizations after it was stored, in
-	// the goroutine that made it: return soon. It must be safe for use by many
-	// goroutines. Defaults to nil.
+	// the goroutine that made it: return soon. A change that the store made
+	// although it answered with an error is not told. It must be safe for use by
+	// many goroutines. Defaults to nil.
 	OnEvent func(ctx context.Context, e Event)
 
 	// Now is the clock. Defaults to time.Now.
