@@ -3,6 +3,7 @@ module github.com/seed-926035fd/authz/conformance
 go 1.26.0
 
 require (
+	github.com/anishathalye/porcupine v1.3.1
 	github.com/pb33f/libopenapi v0.38.6
 	github.com/pb33f/libopenapi-validator v0.14.0
 	github.com/seed-926035fd/authz v0.0.0
