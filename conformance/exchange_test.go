@@ -62,6 +62,9 @@ func (a *api) locate(e exchange, m mounts) (op operation, prefix string, known b
 		op, known = a.find(e.Method, wellKnown)
 		return op, "/" + rest, known
 	}
+	if unclean(path) {
+		return a.unrouted, "", false
+	}
 	for rest := path; ; {
 		op, known = a.find(e.Method, rest)
 		prefix = strings.TrimSuffix(path, rest)
@@ -74,6 +77,16 @@ func (a *api) locate(e exchange, m mounts) (op operation, prefix string, known b
 		}
 		rest = rest[i+1:]
 	}
+}
+
+// unclean paths lead nowhere, wherever they would lead if they were clean.
+func unclean(path string) bool {
+	for segment := range strings.SplitSeq(strings.TrimPrefix(path, "/"), "/") {
+		if segment == "." || segment == ".." || segment == "" && path != "/" {
+			return true
+		}
+	}
+	return false
 }
 
 // mountsOf finds the prefixes of all servers.
@@ -138,6 +151,9 @@ func leadsNowhere(e exchange) bool {
 	i := strings.LastIndex(path, "/")
 	if i < 0 {
 		return true // OPTIONS *
+	}
+	if unclean(path) {
+		return true
 	}
 	switch last := path[i+1:]; {
 	case last == "authorizations":
@@ -239,8 +255,19 @@ func (a *api) checkRequest(op operation, e exchange) error {
 	var errs []error
 	request := e.request(op)
 	if op.RequestBody != nil && (e.RequestBody != "" || op.RequestBody.Required != nil && *op.RequestBody.Required) {
-		_, problems := a.bodies.ValidateRequestBodyWithPathItem(request, op.item, op.path)
-		errs = append(errs, join(problems))
+		if form := op.RequestBody.Content.GetOrZero(formType); form != nil {
+			// Not the validator's: it takes escaped characters for such as should have been escaped.
+			values, err := url.ParseQuery(strings.TrimRight(e.RequestBody, "\r\n"))
+			object := map[string]any{}
+			for name := range values {
+				object[name] = values.Get(name)
+			}
+			_, problems := a.schemas.ValidateSchemaObjectWithVersion(form.Schema.Schema(), object, 3.1)
+			errs = append(errs, err, join(problems))
+		} else {
+			_, problems := a.bodies.ValidateRequestBodyWithPathItem(request, op.item, op.path)
+			errs = append(errs, join(problems))
+		}
 	}
 	_, problems := a.params.ValidateHeaderParamsWithPathItem(request, op.item, op.path)
 	errs = append(errs, join(problems))

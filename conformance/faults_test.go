@@ -64,6 +64,15 @@ func fail(status int, text, body string) func(*exchange) {
 	}
 }
 
+// introspection turns a sample into the answer to a form.
+func introspection(form string) func(*exchange) {
+	return func(e *exchange) {
+		e.Method, e.URL, e.RequestBody, e.Status, e.Body = "POST", "http://127.0.0.1:1/oauth/introspect", form, 200, `{"active":false}`
+		e.Header.Set("Status", "200 OK")
+		e.Header.Del("Location")
+	}
+}
+
 func replace(old, new string) func(*exchange) {
 	return func(e *exchange) { e.Body = strings.Replace(e.Body, old, new, 1) }
 }
@@ -134,6 +143,8 @@ func TestPlantedFaults(t *testing.T) {
 		{"204 with a body", []func(*exchange){fail(204, "204 No Content", `{}`), del("Content-Type"), func(e *exchange) { e.Method, e.URL = "DELETE", "http://127.0.0.1:1/authorizations/1" }}, "should be empty"},
 		{"HEAD with a body", []func(*exchange){list, func(e *exchange) { e.Method = "HEAD" }}, "should be empty"},
 
+		{"a form", []func(*exchange){introspection("token=%3D%26&client_id=x")}, ""},
+		{"a request that should be refused: a form without a token", []func(*exchange){introspection("client_id=x")}, "token"},
 		{"a request that should be refused: no secret", []func(*exchange){request(`{}`)}, "client_secret"},
 		{"a request that should be refused: unknown key", []func(*exchange){request(`{"client_secret":"x","foo":1}`)}, "foo"},
 		{"a request that should be refused: wrong type", []func(*exchange){request(`{"client_secret":"x","note":1}`)}, "note"},
@@ -203,6 +214,7 @@ func TestLocate(t *testing.T) {
 		{beside, "unrouted"},
 		{root, "getOrCreateAuthorization"},
 		{below, "unrouted"},
+		{at("http://b/y/../authorizations/clients/x", 404), "unrouted"},
 		{at("http://b/authorizations/clients/x", 404), "getOrCreateAuthorization"}, // not documented: a deviation
 	} {
 		if op, _, _ := a.locate(test.e, m); op.OperationId != test.want {

@@ -25,6 +25,7 @@ import (
 const (
 	password = "correct horse"
 	otpCode  = "123456"
+	monasID  = "583231"
 )
 
 // checkLogin knows mona; hubot, who has two factors, and hubot-sms, who gets
@@ -43,13 +44,18 @@ func checkLogin(_ context.Context, c authz.Credentials) (authz.User, error) {
 		return authz.User{}, &authz.OTPRequiredError{}
 	case c.Login == "hubot-sms" && c.OTP.Reveal() != otpCode:
 		return authz.User{}, &authz.OTPRequiredError{Delivery: authz.OTPSMS}
-	case c.Login == "hubot", c.Login == "hubot-sms", c.Login == "mona":
+	case c.Login == "mona":
+		return authz.User{ID: monasID, Login: "mona"}, nil
+	case c.Login == "hubot", c.Login == "hubot-sms":
 		return authz.User{ID: "id-of-" + c.Login, Login: c.Login}, nil
 	}
 	return authz.User{}, authz.ErrBadCredentials
 }
 
 func user(_ context.Context, id string) (authz.User, error) {
+	if id == monasID {
+		return authz.User{ID: id, Login: "mona"}, nil
+	}
 	return authz.User{ID: id, Login: strings.TrimPrefix(id, "id-of-")}, nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -277,7 +278,7 @@ func (h *host) others() {
 }
 
 // rootExchanges runs the tests of package authz, which record all exchanges
-// with the handler.
+// with the handler. With an error it returns what there is.
 var rootExchanges = sync.OnceValues(func() ([]exchange, error) {
 	dir, err := os.MkdirTemp("", "authz-exchanges-")
 	if err != nil {
@@ -288,15 +289,17 @@ var rootExchanges = sync.OnceValues(func() ([]exchange, error) {
 	cmd := exec.Command("go", "test", "-count=1", "github.com/seed-926035fd/authz")
 	cmd.Dir = ".."
 	cmd.Env = append(os.Environ(), "AUTHZ_TEST_RECORD="+file)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("%v: %w\n%s", cmd, err, out)
+	out, failed := cmd.CombinedOutput()
+	if failed != nil {
+		failed = fmt.Errorf("%v: %w\n%s", cmd, failed, out)
 	}
 	f, err := os.Open(file)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(failed, err)
 	}
 	defer f.Close()
-	return readExchanges(f)
+	list, err := readExchanges(f)
+	return list, errors.Join(failed, err)
 })
 
 // deviations groups what a check finds: a group for each operation, status and
@@ -306,10 +309,15 @@ func (a *api) deviations(list []exchange) string {
 		n     int
 		first exchange
 	}
-	groups, m := map[string]*group{}, a.mountsOf(list)
+	groups, m, right := map[string]*group{}, a.mountsOf(list), map[string]bool{}
 	for _, e := range list {
+		shape := e.shape()
+		if right[shape] {
+			continue // the hostile tests get thousands of equal answers
+		}
 		op, err := a.check(e, m)
 		if err == nil {
+			right[shape] = true
 			continue
 		}
 		key := fmt.Sprintf("%s %d: %v", op.OperationId, e.Status, err)
@@ -323,6 +331,23 @@ func (a *api) deviations(list []exchange) string {
 		fmt.Fprintf(&out, "%d times: %s\n\tfirst: %v\n", groups[key].n, key, groups[key].first)
 	}
 	return out.String()
+}
+
+var aUUID = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
+
+// shape is the exchange without what differs in all of them: their ids, if they
+// are UUIDs as they should be, and the time.
+func (e exchange) shape() string {
+	e.Header = e.Header.Clone()
+	if ids := e.Header["X-Request-Id"]; len(ids) == 1 && aUUID.MatchString(ids[0]) {
+		e.Header["X-Request-Id"] = []string{"a UUID"}
+	}
+	delete(e.Header, "Date")
+	b, err := json.Marshal(e)
+	if err != nil {
+		panic(err)
+	}
+	return string(b)
 }
 
 var hosted struct {
@@ -346,7 +371,7 @@ func TestExchangesOfTheTests(t *testing.T) {
 	a := load(t)
 	list, err := rootExchanges()
 	if err != nil {
-		t.Fatal(err)
+		t.Error(err)
 	}
 	if len(list) < 100 {
 		t.Errorf("%d exchanges were recorded; there are more", len(list))
@@ -371,10 +396,7 @@ func TestEveryAnswer(t *testing.T) {
 // no optional header, no member of a body, no words of an error.
 func TestCoverage(t *testing.T) {
 	a := load(t)
-	list, err := rootExchanges()
-	if err != nil {
-		t.Fatal(err)
-	}
+	list, _ := rootExchanges() // TestExchangesOfTheTests reports the error
 	list = append(slices.Clone(list), hostExchanges(t)...)
 	m := a.mountsOf(list)
 	seen, headers := map[string]int{}, map[string]bool{}
