@@ -40,12 +40,16 @@ func linksOf(t *testing.T, header string) map[string]*url.URL {
 
 const pagingBase = "http://h/authorizations"
 
-// asked is what a page number or size in a query says, 0 if it counts as absent.
+// asked is what a page number or size in a query says, 0 if it counts
+// as absent, and the greatest int if it is greater.
 func asked(query url.Values, name string) int {
 	text := strings.TrimPrefix(query.Get(name), "+")
 	n, ok := new(big.Int).SetString(text, 10)
-	if !ok || strings.ContainsAny(text, "+_") || n.Sign() <= 0 || n.Cmp(big.NewInt(math.MaxInt)) > 0 {
+	if !ok || strings.ContainsAny(text, "+_") || n.Sign() <= 0 {
 		return 0
+	}
+	if !n.IsInt64() {
+		return math.MaxInt
 	}
 	return int(n.Int64())
 }
