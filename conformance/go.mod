@@ -3,12 +3,14 @@ module github.com/seed-926035fd/authz/conformance
 go 1.26.0
 
 require (
+	github.com/anishathalye/porcupine v1.3.1
 	github.com/google/go-github v17.0.0+incompatible
 	github.com/google/go-github/v29 v29.0.3
 	github.com/google/go-github/v75 v75.0.0
 	github.com/pb33f/libopenapi v0.38.6
 	github.com/pb33f/libopenapi-validator v0.14.0
 	github.com/seed-926035fd/authz v0.0.0
+	pgregory.net/rapid v1.3.0
 )
 
 require (

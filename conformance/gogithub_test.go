@@ -45,21 +45,20 @@ type service[A, G, O, R, U, P any] interface {
 	DeleteGrant(context.Context, int64) (*P, error)
 }
 
-// library is a version of go-github, signed in as somebody. What it has decoded
-// is in the replies.
+// library is a version of go-github, signed in as somebody.
 type library struct {
-	list, grants          func(page, perPage int) reply
-	get, grant            func(id int64) reply
-	remove, removeGrant   func(id int64) reply
-	create                func(request map[string]any) reply
-	getOrCreate           func(clientID string, request map[string]any) reply
-	edit                  func(id int64, request map[string]any) reply
-	check, reset          func(clientID, token string) reply
-	revoke, removeGrantOf func(clientID, token string) reply
+	list, grants          func(page, perPage int) returned
+	get, grant            func(id int64) returned
+	remove, removeGrant   func(id int64) returned
+	create                func(request map[string]any) returned
+	getOrCreate           func(clientID string, request map[string]any) returned
+	edit                  func(id int64, request map[string]any) returned
+	check, reset          func(clientID, token string) returned
+	revoke, removeGrantOf func(clientID, token string) returned
 }
 
-// reply is what a method has returned.
-type reply struct {
+// returned is what a method of the library has returned.
+type returned struct {
 	value                   []byte // what was decoded, in JSON again
 	status                  int
 	next, prev, first, last int
@@ -96,8 +95,8 @@ type app struct {
 	ClientID *string `json:"client_id"`
 }
 
-func replyOf(value, response any, err error) reply {
-	r := reply{err: err}
+func returnedOf(value, response any, err error) returned {
+	r := returned{err: err}
 	if p := reflect.Indirect(reflect.ValueOf(response)); p.IsValid() {
 		page := func(name string) int { return int(p.FieldByName(name).Int()) }
 		r.next, r.prev, r.first, r.last = page("NextPage"), page("PrevPage"), page("FirstPage"), page("LastPage")
@@ -128,32 +127,32 @@ func into[T any](v any) *T {
 func adapt[A, G, O, R, U, P any](s service[A, G, O, R, U, P]) library {
 	ctx := context.Background()
 	options := func(page, perPage int) *O { return into[O](map[string]int{"Page": page, "PerPage": perPage}) }
-	one := func(v *A, p *P, err error) reply { return replyOf(v, p, err) }
-	none := func(p *P, err error) reply { return replyOf(nil, p, err) }
+	one := func(v *A, p *P, err error) returned { return returnedOf(v, p, err) }
+	none := func(p *P, err error) returned { return returnedOf(nil, p, err) }
 	return library{
-		list: func(page, perPage int) reply {
+		list: func(page, perPage int) returned {
 			v, p, err := s.List(ctx, options(page, perPage))
-			return replyOf(v, p, err)
+			return returnedOf(v, p, err)
 		},
-		grants: func(page, perPage int) reply {
+		grants: func(page, perPage int) returned {
 			v, p, err := s.ListGrants(ctx, options(page, perPage))
-			return replyOf(v, p, err)
+			return returnedOf(v, p, err)
 		},
-		grant: func(id int64) reply {
+		grant: func(id int64) returned {
 			v, p, err := s.GetGrant(ctx, id)
-			return replyOf(v, p, err)
+			return returnedOf(v, p, err)
 		},
-		get:         func(id int64) reply { return one(s.Get(ctx, id)) },
-		remove:      func(id int64) reply { return none(s.Delete(ctx, id)) },
-		removeGrant: func(id int64) reply { return none(s.DeleteGrant(ctx, id)) },
-		create:      func(request map[string]any) reply { return one(s.Create(ctx, into[R](request))) },
-		getOrCreate: func(id string, request map[string]any) reply {
+		get:         func(id int64) returned { return one(s.Get(ctx, id)) },
+		remove:      func(id int64) returned { return none(s.Delete(ctx, id)) },
+		removeGrant: func(id int64) returned { return none(s.DeleteGrant(ctx, id)) },
+		create:      func(request map[string]any) returned { return one(s.Create(ctx, into[R](request))) },
+		getOrCreate: func(id string, request map[string]any) returned {
 			return one(s.GetOrCreateForApp(ctx, id, into[R](request)))
 		},
-		edit:   func(id int64, request map[string]any) reply { return one(s.Edit(ctx, id, into[U](request))) },
-		check:  func(id, token string) reply { return one(s.Check(ctx, id, token)) },
-		reset:  func(id, token string) reply { return one(s.Reset(ctx, id, token)) },
-		revoke: func(id, token string) reply { return none(s.Revoke(ctx, id, token)) },
+		edit:   func(id int64, request map[string]any) returned { return one(s.Edit(ctx, id, into[U](request))) },
+		check:  func(id, token string) returned { return one(s.Check(ctx, id, token)) },
+		reset:  func(id, token string) returned { return one(s.Reset(ctx, id, token)) },
+		revoke: func(id, token string) returned { return none(s.Revoke(ctx, id, token)) },
 	}
 }
 
@@ -193,21 +192,21 @@ func version75(t testing.TB, base, prefix string, login, password, otp string, t
 	}
 	ctx, s := context.Background(), c.Authorizations
 	return library{
-		check: func(id, token string) reply {
+		check: func(id, token string) returned {
 			v, p, err := s.Check(ctx, id, token)
-			return replyOf(v, p, err)
+			return returnedOf(v, p, err)
 		},
-		reset: func(id, token string) reply {
+		reset: func(id, token string) returned {
 			v, p, err := s.Reset(ctx, id, token)
-			return replyOf(v, p, err)
+			return returnedOf(v, p, err)
 		},
-		revoke: func(id, token string) reply {
+		revoke: func(id, token string) returned {
 			p, err := s.Revoke(ctx, id, token)
-			return replyOf(nil, p, err)
+			return returnedOf(nil, p, err)
 		},
-		removeGrantOf: func(id, token string) reply {
+		removeGrantOf: func(id, token string) returned {
 			p, err := s.DeleteGrant(ctx, id, token)
-			return replyOf(nil, p, err)
+			return returnedOf(nil, p, err)
 		},
 	}
 }
@@ -248,8 +247,8 @@ func failure(err error) string {
 	return err.Error()
 }
 
-// ok returns what a reply with this status has decoded.
-func ok[T any](t testing.TB, r reply, status int) (v T) {
+// ok returns what something returned with this status has decoded.
+func ok[T any](t testing.TB, r returned, status int) (v T) {
 	t.Helper()
 	if r.err != nil || r.status != status {
 		t.Fatalf("got %d, %v; want %d", r.status, r.err, status)
@@ -260,7 +259,7 @@ func ok[T any](t testing.TB, r reply, status int) (v T) {
 	return v
 }
 
-func wantFailure(t testing.TB, name string, r reply, want string) {
+func wantFailure(t testing.TB, name string, r returned, want string) {
 	t.Helper()
 	if got := failure(r.err); got != want {
 		t.Errorf("%s:\ngot  %s\nwant %s", name, got, want)
@@ -488,7 +487,7 @@ func (s *side) list(t *testing.T) {
 	if !slices.IsSorted(ids) {
 		t.Errorf("ids %v", ids)
 	}
-	pages := []reply{{next: 2, last: 3}, {next: 3, last: 3, prev: 1, first: 1}, {prev: 2, first: 1}}
+	pages := []returned{{next: 2, last: 3}, {next: 3, last: 3, prev: 1, first: 1}, {prev: 2, first: 1}}
 	for page, n := 1, 0; page != 0; n++ { // as the library's users do
 		r := mona.list(page, 2)
 		for _, a := range ok[[]decoded](t, r, 200) {
@@ -568,7 +567,7 @@ func (s *side) appSideOf(t *testing.T, mona library) {
 		t.Errorf("Revoke: %d, %v", r.status, r.err)
 	}
 	wantFailure(t, "Revoke again", app.revoke(s.one.id, token), "ErrorResponse; 404; Not Found")
-	wantFailure(t, "Get of a revoked one", reply{err: missing(mona, *made.ID)}, "ErrorResponse; 404; Not Found")
+	wantFailure(t, "Get of a revoked one", returned{err: missing(mona, *made.ID)}, "ErrorResponse; 404; Not Found")
 }
 
 func missing(l library, id int64) error { return l.get(id).err }
