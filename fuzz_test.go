@@ -308,6 +308,9 @@ func FuzzAppCredentials(f *testing.F) {
 	} {
 		f.Add(s)
 	}
+	padded := encode(trickyID + ":" + trickySecret)
+	last := strings.Index(padded, "=") - 1
+	f.Add("Basic " + padded[:last] + string(padded[last]+1) + padded[last+1:])
 	w := newFuzzed(f)
 	app, _, err := w.m.RegisterApp(context.Background(), authz.NewApp{Name: "tricky", ClientID: trickyID, ClientSecret: authz.NewSecret(trickySecret)})
 	if err != nil {
@@ -317,7 +320,11 @@ func FuzzAppCredentials(f *testing.F) {
 		// What the header may mean at most, whatever its white space and padding.
 		var plain, encoded, other bool
 		if text := strings.TrimSpace(header); len(text) > 6 && strings.EqualFold(text[:6], "basic ") {
-			raw, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(strings.Join(strings.Fields(text[6:]), ""), "="))
+			text = strings.TrimRight(strings.Join(strings.Fields(text[6:]), ""), "=")
+			raw, err := base64.RawStdEncoding.DecodeString(text)
+			if base64.RawStdEncoding.EncodeToString(raw) != text {
+				raw = nil // bits left over
+			}
 			id, secret, _ := strings.Cut(strings.TrimRight(string(raw), "\r\n"), ":")
 			plain = err == nil && id == app.ClientID && secret == trickySecret
 			other = err == nil && id == clientID && secret == clientSecret
@@ -412,7 +419,7 @@ var scopeForm = regexp.MustCompile(`^[\x21\x23-\x5b\x5d-\x7e]{1,100}$`)
 func FuzzUpdateScopes(f *testing.F) {
 	for _, s := range []string{
 		"", "=a b", "+a", "-a", "=a b c\n-b\n+b", "=a a a", "+a a b a", "=a\n=", "=a\n-", "-a\n-a", "+é", "+\"", "-\\", "+a  b", "=a\n+a\n-a\n+a", "=public_repo repo\n+user:email\n-repo\n=user",
-		"+" + strings.Repeat("s", 101), "-" + strings.Repeat("s", 100), "=" + strings.Repeat("a ", 100) + "a", "+A\n+a\n-A", "=a b c d e\n-e d\n+d e",
+		"+" + strings.Repeat("s", 101), "-" + strings.Repeat("s", 100), "=" + strings.Repeat("a ", 100) + "a", "+A\n+a\n-A", "+\x7f", "=a a\x7f", "-\x1f", "=~!#[]", "=a b c d e\n-e d\n+d e",
 	} {
 		f.Add(s, false)
 		f.Add(s, true)

@@ -514,14 +514,14 @@ func hostileCalls() []hostileCall {
 
 	// Lists: what is no page is the first, what is no filter filters nothing.
 	for _, q := range []string{
-		"page=x", "page=0", "page=-1", "page=1e9", "page=99999999999999999999", "page=%00", "page=%zz", "page=1&page=2", "page=1;per_page=1", "page[]=2", "per_page=0", "per_page=-5", "per_page=99999999999999999999", "per_page=%F0%9F%92%BB", "per_page=1_0", "PAGE=2",
+		"page=x", "page=0", "page=-1", "page=1e9", "page=-99999999999999999999", "page=%00", "page=%zz", "page=1&page=2", "page=1;per_page=1", "page[]=2", "per_page=0", "per_page=-5", "per_page=99999999999999999999", "per_page=%F0%9F%92%BB", "per_page=1_0", "PAGE=2",
 		";", "&&&", "=", "%", "client_id", "client_id=", "client_id;=", "client_id=%zz", "client_id=" + clientID, "client_id=%61" + clientID[1:], "client_id=" + clientID + "&client_id=" + otherClient, "Client_Id=" + otherClient, strings.Repeat("a=b&", 12_000),
 	} {
 		add(hostileCall{name: "query " + q[:min(len(q), 40)], status: 200, want: `/authorizations/{id}"`, call: onList + "?" + q})
 		add(hostileCall{name: "query " + q[:min(len(q), 40)], status: 200, want: `/applications/grants/{grant}"`, call: "GET /applications/grants?" + q})
 	}
 	for _, q := range []string{
-		"page=2", "page=9223372036854775807", "per_page=100&page=2", "client_id=" + otherClient, "client_id=" + clientID + "%00", "client_id=" + clientID + "%20", "client_id=+" + clientID, "client_id=" + strings.ToUpper(clientID), "client_id=%ff", "client_id='%20OR%201=1--", "client_id=" + strings.Repeat("x", 100_000), "client_id=" + otherClient + "&client_id=" + clientID,
+		"page=2", "page=9223372036854775807", "page=99999999999999999999", "per_page=100&page=2", "client_id=" + otherClient, "client_id=" + clientID + "%00", "client_id=" + clientID + "%20", "client_id=+" + clientID, "client_id=" + strings.ToUpper(clientID), "client_id=%ff", "client_id='%20OR%201=1--", "client_id=" + strings.Repeat("x", 100_000), "client_id=" + otherClient + "&client_id=" + clientID,
 	} {
 		add(hostileCall{name: "query " + q[:min(len(q), 40)], status: 200, want: "[]\n", call: onList + "?" + q})
 		add(hostileCall{name: "query " + q[:min(len(q), 40)], status: 200, want: "[]\n", call: "GET /applications/grants?" + q})
