@@ -285,7 +285,7 @@ func TestLinearizable(t *testing.T) {
 			managers, app, secret := settle(t, handles[name](t))
 			n, operations, unknown := rounds[name], 0, 0
 			if os.Getenv("AUTHZ_TEST_FULL") == "1" {
-				n *= 25
+				n *= 10
 			}
 			for round := range n {
 				size := sizes[round%len(sizes)]

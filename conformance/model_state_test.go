@@ -893,5 +893,6 @@ func (m *model) deleteApp(client string) (a outcome) {
 		}
 	}
 	m.remove(a.removed...)
+	m.event(mEvent{kind: "revoked", client: client, bulk: a.removed})
 	return a
 }

@@ -276,7 +276,7 @@ func (x *machine) registerApp(t *rapid.T, name, url, client string, given bool) 
 // for field, and have the same records after each step. AUTHZ_TEST_FULL=1 runs
 // it for some minutes; -rapid.checks and -rapid.steps do as they say.
 func TestModel(t *testing.T) {
-	scale(t, "rapid.checks", "30", "1500")
+	scale(t, "rapid.checks", "25", "600")
 	scale(t, "rapid.steps", "80", "120")
 	list := backends(t)
 	checks := 0
