@@ -370,11 +370,11 @@ func hostExchanges(t *testing.T) []exchange {
 func TestExchangesOfTheTests(t *testing.T) {
 	a := load(t)
 	list, err := rootExchanges()
-	if err != nil {
-		t.Error(err)
-	}
 	if len(list) < 100 {
-		t.Errorf("%d exchanges were recorded; there are more", len(list))
+		t.Fatalf("%d exchanges were recorded; there are more: %v", len(list), err)
+	}
+	if err != nil {
+		t.Logf("what fails in those tests is for them to report; their exchanges are checked all the same: %v", err)
 	}
 	if d := a.deviations(list); d != "" {
 		t.Errorf("of %d exchanges these deviate:\n%s", len(list), d)
