@@ -40,7 +40,10 @@ func newPage(query url.Values, maxSize int, keep ...string) page {
 // positive reads a number above 0, as the greatest int if it is greater; 0 is none.
 func positive(text string) int {
 	n, err := strconv.Atoi(text)
-	if err != nil && !errors.Is(err, strconv.ErrRange) {
+	if errors.Is(err, strconv.ErrRange) && strings.Trim(strings.TrimPrefix(text, "+"), "0123456789") == "" {
+		return n // else strconv has not looked at what follows the first digits
+	}
+	if err != nil {
 		return 0
 	}
 	return max(0, n)

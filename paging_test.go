@@ -140,7 +140,7 @@ func walk(t *testing.T, query url.Values, maxSize int, total int64) {
 func FuzzPages(f *testing.F) {
 	totals := []int64{0, 1, 30, 31, 200, math.MaxInt64}
 	for i, q := range []string{
-		"", "page=2", "page=0", "page=-1", "page=1e3", "page=9223372036854775807", "page=9223372036854775808", "page=184467440737095516160", "page=+2", "page=%2B2", "page=1_0", "page=0x10", "page=02",
+		"", "page=2", "page=0", "page=-1", "page=1e3", "page=9223372036854775807", "page=9223372036854775808", "page=184467440737095516160", "page=+2", "page=%2B2", "page=1_0", "page=99999999999999999999-1", "page=%2B99999999999999999999", "page=99999999999999999999%2B1", "page=-99999999999999999999", "per_page=99999999999999999999x", "page=0x10", "page=02",
 		"page=2&page=3", "page=2;per_page=1", "per_page=1", "per_page=0", "per_page=100", "per_page=101", "per_page=9223372036854775807", "per_page=-9223372036854775808", "per_page=1&page=7",
 		"client_id=abcde12345fghij67890&per_page=2&page=3", "client_id=%3E%22%2C%3C&page=2&per_page=1", "client_id=a%26page%3D9&page=2", "client_id=&page=2", "client_id=a&client_id=b", "client_id=%zz&page=3",
 		"page=%00", "page=%D9%A1", "page=2%20", "page", "%70age=2", "page%00=2", "client_id=%FF%0D%0A&per_page=1",
