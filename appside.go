@@ -169,7 +169,18 @@ func (m *Manager) Scoped(ctx context.Context, req ScopedRequest) (Result, error)
 		token := newToken(m.cfg.TokenPrefix)
 		candidate := m.candidate(asked, token)
 		candidate.ExpiresAt = earlier(candidate.ExpiresAt, wide.ExpiresAt)
-		return m.create(ctx, candidate, token, key, wide.ID)
+		result, err := m.create(ctx, candidate, token, key, wide.ID)
+		if err != nil {
+			return Result{}, err
+		}
+		// Whoever has revoked the grant meanwhile may not have seen this one.
+		if _, err := m.Check(ctx, req.ClientID, req.Token.Reveal()); err != nil {
+			if err := m.Delete(ctx, asked.Owner, result.Authorization.ID); err != nil && !errors.Is(err, ErrNotFound) {
+				return Result{}, err
+			}
+			return Result{}, err
+		}
+		return result, nil
 	})
 	if err != nil {
 		return Result{}, err

@@ -574,3 +574,34 @@ func TestScopedLimits(t *testing.T) {
 		t.Errorf("%d rows, want 10 and the one they came from", n)
 	}
 }
+
+// late is a store that lets something happen just before Create.
+type late struct {
+	store.Store
+	before func()
+}
+
+func (s *late) Create(ctx context.Context, c store.Authorization) (store.Authorization, error) {
+	s.before()
+	return s.Store.Create(ctx, c)
+}
+
+// A grant that is revoked while a scoped token is made of one of its tokens takes
+// that with it.
+func TestScopedBesideRevocation(t *testing.T) {
+	st := &late{Store: memory.New()}
+	m, _ := newManager(t, st, authz.Config{})
+	wide := mustGet(t, m, request(scopes("a", "b")))
+	st.before = func() {
+		if _, err := m.RevokeGrant(t.Context(), clientID, wide.Token.Reveal()); err != nil {
+			t.Error(err)
+		}
+	}
+	result, err := m.Scoped(t.Context(), scopedRequest(wide.Token, "a"))
+	if !errors.Is(err, authz.ErrNotFound) || !result.Token.IsZero() {
+		t.Errorf("Scoped = %+v, %v, want ErrNotFound", result, err)
+	}
+	if n, err := m.Count(t.Context(), owner, ""); n != 0 || err != nil {
+		t.Errorf("%d authorizations are left, %v", n, err)
+	}
+}

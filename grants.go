@@ -57,6 +57,8 @@ func (m *Manager) grants(ctx context.Context, owner string, clientID *string) ([
 	if !validOwner(owner) {
 		return nil, nil
 	}
+	type scopeOf struct{ clientID, scope string }
+	seen := make(map[scopeOf]bool) // a user may have very many
 	byClient := make(map[string]*Grant)
 	for rec, err := range m.walk(ctx, owner, clientID) {
 		if err != nil {
@@ -78,7 +80,8 @@ func (m *Manager) grants(ctx context.Context, owner string, clientID *string) ([
 			g.UpdatedAt = rec.UpdatedAt
 		}
 		for _, s := range rec.Scopes {
-			if !slices.Contains(g.Scopes, s) {
+			if of := (scopeOf{rec.ClientID, s}); !seen[of] {
+				seen[of] = true
 				g.Scopes = append(g.Scopes, s)
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"strconv"
 	"testing"
 	"time"
 
@@ -248,5 +249,29 @@ func TestGrantsManyRows(t *testing.T) {
 		if again, err := m.Grant(context.Background(), owner, g.ID); err != nil || !reflect.DeepEqual(again, g) {
 			t.Errorf("Grant = %+v, %v; want %+v", again, err, g)
 		}
+	}
+}
+
+// A user can have very many scopes: asking for the grants must not cost the
+// square of them.
+func TestGrantsOfManyScopes(t *testing.T) {
+	const records = 300
+	m, _ := newManager(t, memory.New(), authz.Config{})
+	for i := range records {
+		req := authz.Request{Owner: owner, ClientID: clientID, ClientSecret: authz.NewSecret(clientSecret), Fingerprint: strconv.Itoa(i)}
+		for j := range authz.MaxScopes {
+			req.Scopes = append(req.Scopes, fmt.Sprintf("%0100d", i*authz.MaxScopes+j))
+		}
+		if _, err := m.GetOrCreate(t.Context(), req); err != nil {
+			t.Fatal(err)
+		}
+	}
+	started := time.Now()
+	grants, err := m.Grants(t.Context(), owner)
+	if err != nil || len(grants) != 1 || len(grants[0].Scopes) != records*authz.MaxScopes {
+		t.Fatalf("Grants = %d grants, %v", len(grants), err)
+	}
+	if took := time.Since(started); took > time.Second { // 20 ms; as the square, some 3 s and more
+		t.Errorf("Grants of %d scopes took %v", len(grants[0].Scopes), took)
 	}
 }

@@ -20,6 +20,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/seed-926035fd/authz"
 	"github.com/seed-926035fd/authz/store"
 	"github.com/seed-926035fd/authz/store/memory"
@@ -1291,5 +1293,43 @@ func TestReplayNotApplied(t *testing.T) {
 		if res := mustGet(t, m, req); !slices.Equal(res.NotApplied, []string{"scopes", "note"}) {
 			t.Errorf("NotApplied = %q, want scopes and note", res.NotApplied)
 		}
+	}
+}
+
+// A token is verified while the database cannot be written to, as any other
+// read: the seal that its first use wipes is wiped later.
+func TestVerifyBesideWriter(t *testing.T) {
+	s, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "authz.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	m, _ := newManager(t, s, authz.Config{})
+	result, err := m.GetOrCreate(t.Context(), authz.Request{
+		Owner: owner, ClientID: clientID, ClientSecret: authz.NewSecret(clientSecret), IdempotencyKey: authz.NewSecret(uuid.NewString()),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := s.DB().Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.ExecContext(t.Context(), "BEGIN IMMEDIATE"); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	_, verified := m.Verify(ctx, result.Token.Reveal())
+	if _, err := conn.ExecContext(t.Context(), "ROLLBACK"); err != nil {
+		t.Fatal(err)
+	}
+	if verified != nil {
+		t.Errorf("Verify beside a writer = %v", verified)
+	}
+	rec, err := m.Verify(t.Context(), result.Token.Reveal())
+	if err != nil || rec.Replay.Seal != nil {
+		t.Errorf("Verify after it = %v, and the seal has %d bytes, want none", err, len(rec.Replay.Seal))
 	}
 }

@@ -77,6 +77,8 @@ func TestUsage(t *testing.T) {
 		{"token revoke 0 --user mona", `ID must be a number`},
 		{"token revoke-all", `--user or --app, or both`},
 		{"token revoke-all --user mona --store " + db, `no terminal .* --yes`},
+		{"token revoke-all --yes --user mona --app= --store " + db, `--app is empty`},
+		{"token revoke-all --yes --user= --app nosuch --store " + db, `--user is empty`},
 		{"app create", `--name is required`},
 		{"app create --name x --client-id y", `go together`},
 		{"app create --name x --url y --store " + db, `url must be an absolute`},

@@ -334,6 +334,12 @@ authz app rotate-secret changes it.`,
 		if f.login == "" && f.app == "" {
 			return usagef("give --user or --app, or both")
 		}
+		// Such as --app "$APP" without APP: it would be the tokens for all apps.
+		for _, name := range []string{"user", "app"} {
+			if flag := c.Flags().Lookup(name); flag.Changed && flag.Value.String() == "" {
+				return usagef("--%s is empty: leave it out to mean all", name)
+			}
+		}
 		yes := yes || dryRun
 		if err := p.mayAsk(yes, "to revoke the tokens"); err != nil {
 			return err

@@ -319,18 +319,40 @@ func (s *Store) remover(ctx context.Context, what string, fn func(ctx context.Co
 	})
 }
 
-// deleteAll deletes in parts, since a single answer may not take for ever.
+// deleteAll deletes in parts, since a single answer may not take for ever. What a
+// part holds is asked for apart: others can delete some of it first, so that how
+// many were deleted does not say whether it was the last. The condition stands in
+// the DELETE too: what has changed meanwhile, such as a token, may not be selected
+// any more.
 func deleteAll(ctx context.Context, conn *sql.Conn, sel store.Selection) (total int64, err error) {
 	where, args := selected(sel)
+	if sel.TokenHash != nil { // one at most
+		return affected(conn.ExecContext(ctx, deleteSelected+where, args...))
+	}
 	for {
-		n, err := affected(conn.ExecContext(ctx, deleteSelected+where+" LIMIT "+strconv.Itoa(deleteAtOnce)+")", args...))
+		rows, err := conn.QueryContext(ctx, idsSelected+where+" LIMIT "+strconv.Itoa(deleteAtOnce), args...)
 		if err != nil {
 			return 0, err
 		}
-		if total += n; n < deleteAtOnce {
+		ids, err := collect(rows, scanID)
+		if err != nil || len(ids) == 0 {
+			return total, err
+		}
+		n, err := affected(conn.ExecContext(ctx, deleteSelected+where+" AND id IN ("+strings.Join(ids, ",")+")", args...))
+		if err != nil {
+			return 0, err
+		}
+		if total += n; len(ids) < deleteAtOnce {
 			return total, nil
 		}
 	}
+}
+
+// scanID returns an ID as SQL writes it.
+func scanID(r row) (string, error) {
+	var id int64
+	err := r.Scan(&id)
+	return strconv.FormatInt(id, 10), err
 }
 
 // WipeReplays implements store.Authorizations.

@@ -113,8 +113,7 @@ WHERE replay_expires_at <= $1`
 const (
 	countSelected = `SELECT COUNT(*) FROM authz_authorizations WHERE `
 
-	// The limit comes behind.
-	deleteSelected = `DELETE FROM authz_authorizations
-WHERE id IN (SELECT id FROM authz_authorizations WHERE `
-	deleteAtOnce = 1000
+	idsSelected    = `SELECT id FROM authz_authorizations WHERE `
+	deleteSelected = `DELETE FROM authz_authorizations WHERE `
+	deleteAtOnce   = 1000
 )
