@@ -315,6 +315,26 @@ func (x *machine) actions() map[string]func(*rapid.T) {
 				})
 			}
 		},
+		"GetOrCreate what is there": func(t *rapid.T) {
+			i, c := x.manager(t)
+			r := mRequest{owner: owners[0], client: clients[0]}
+			if len(m.recs) > 0 {
+				old := x.stored(t)
+				r.owner, r.client, r.fp = old.owner, old.client, old.fp
+				if rapid.Bool().Draw(t, "of several") {
+					r.fp = ""
+				}
+			}
+			if app := m.appOf(r.client); app != nil {
+				r.secretN = app.secrets[len(app.secrets)-1].n
+			} else {
+				r.secret = "x"
+			}
+			x.do(t, func() outcome { return m.getOrCreate(c, r) }, func(w *world, want outcome) {
+				got, err := w.managers[i].GetOrCreate(ctx, w.request(r))
+				w.result(got, err, want)
+			})
+		},
 		"Create": func(t *rapid.T) {
 			i, c := x.manager(t)
 			r := x.request(t)
@@ -377,6 +397,14 @@ func (x *machine) actions() map[string]func(*rapid.T) {
 			u.note = x.maybe(t, "note", notes, badNotes)
 			u.url = x.maybe(t, "note_url", urls, badURLs)
 			u.fp = x.maybe(t, "fingerprint", fingerprints, badFingerprints)
+			if seldom(t, "only drop a fingerprint", 3) {
+				for _, r := range m.live() {
+					if u = (mUpdate{fp: new(string)}); r.fp != "" && r.client != "" {
+						owner, id = r.owner, r.id
+						break
+					}
+				}
+			}
 			x.do(t, func() outcome { return m.update(c, owner, id, u) }, func(w *world, want outcome) {
 				got, err := w.managers[i].Update(ctx, owner, w.id(id), authz.Update{
 					Scopes: u.scopes, AddScopes: u.add, RemoveScopes: u.remove, Note: u.note, NoteURL: u.url, Fingerprint: u.fp,
@@ -593,7 +621,7 @@ func (x *machine) actions() map[string]func(*rapid.T) {
 		switch name {
 		case "GetOrCreate", "Create", "Scoped", "Update":
 			times = 8
-		case "Reset", "Verify", "Check", "Get", "List", "time passes":
+		case "GetOrCreate what is there", "Reset", "Verify", "Check", "Get", "List", "time passes":
 			times = 4
 		case "RevokeAll", "DeleteGrant", "RevokeGrant", "DeleteApp":
 			times = 1
