@@ -351,7 +351,10 @@ type Revocation struct {
 
 // RevokeAll revokes all that r selects in one step, and returns how many
 // authorizations it was, expired ones included. Their tokens are dead when
-// RevokeAll returns. Errors: [*ValidationError]; anything else is the store's.
+// RevokeAll returns. A request that was let in before, whose body is still on its
+// way, can make another one after it: first change what lets people in, and revoke
+// again when the handler's BodyTimeout and Timeout are over. Errors:
+// [*ValidationError]; anything else is the store's.
 func (m *Manager) RevokeAll(ctx context.Context, r Revocation) (int64, error) {
 	var p problems
 	var sel store.Selection

@@ -29,10 +29,11 @@ const (
 
 // texts are the statements that both databases run as they are.
 var texts = [statements]string{
-	// id + 0 keeps a planner from walking the primary key in search of the first.
+	// id * 1 keeps a planner from walking the primary key, or a user's rows by
+	// their id + 0, in search of the first.
 	getByKey: `SELECT ` + authorizationColumns + ` FROM authz_authorizations
 WHERE owner = $1 AND client_id = $2 AND fingerprint = $3 AND (expires_at IS NULL OR expires_at > $4)
-ORDER BY id + 0 LIMIT 1`,
+ORDER BY id * 1 LIMIT 1`,
 
 	// The heart of get-or-create: one statement that inserts, or locks and
 	// returns the row in the way. DO NOTHING would return no row, and a
@@ -58,11 +59,14 @@ WHERE replay_id = $1`,
 	getByNote: `SELECT ` + authorizationColumns + ` FROM authz_authorizations
 WHERE owner = $1 AND note = $2 AND client_id = ''`,
 
+	// There is an index for owner and id + 0. Under its own name a planner walks the
+	// primary key or, by client_id, all that an app has, where most rows are other
+	// users'.
 	listByOwner: `SELECT ` + authorizationColumns + ` FROM authz_authorizations
-WHERE owner = $1 AND id > $2 AND (expires_at IS NULL OR expires_at > $3) ORDER BY id LIMIT $4 OFFSET $5`,
+WHERE owner = $1 AND id + 0 > $2 AND (expires_at IS NULL OR expires_at > $3) ORDER BY id + 0 LIMIT $4 OFFSET $5`,
 
 	listByOwnerAndClient: `SELECT ` + authorizationColumns + ` FROM authz_authorizations
-WHERE owner = $1 AND id > $2 AND (expires_at IS NULL OR expires_at > $3) AND client_id = $6 ORDER BY id LIMIT $4 OFFSET $5`,
+WHERE owner = $1 AND id + 0 > $2 AND (expires_at IS NULL OR expires_at > $3) AND client_id || '' = $6 ORDER BY id + 0 LIMIT $4 OFFSET $5`,
 
 	replace: `UPDATE authz_authorizations SET revision = revision + 1,
 	fingerprint = $4, scopes = $5, note = $6, note_url = $7, token_hash = $8, token_last_eight = $9,
