@@ -319,17 +319,13 @@ func (u updated) same(rec Authorization) bool {
 }
 
 // Delete revokes the owner's authorization with this ID; its token is dead when
-// Delete returns. Errors: [ErrNotFound], also if it belongs to somebody else;
-// any other error is the store's.
+// Delete returns. Errors as of [Manager.Get].
 func (m *Manager) Delete(ctx context.Context, owner string, id int64) error {
-	if !validOwner(owner) {
-		return fmt.Errorf("authz: delete: %w", ErrNotFound)
-	}
-	rec, err := m.store.Get(ctx, owner, id) // the event says for which app it was
-	if err == nil {
-		err = m.store.Delete(ctx, owner, id)
-	}
+	rec, err := m.Get(ctx, owner, id) // the event says for which app it was
 	if err != nil {
+		return err
+	}
+	if err := m.store.Delete(ctx, owner, id); err != nil {
 		return fmt.Errorf("authz: delete: %w", err)
 	}
 	m.event(ctx, EventRevoked, rec)

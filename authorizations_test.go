@@ -1333,3 +1333,13 @@ func TestStoreErrors(t *testing.T) {
 		}
 	}
 }
+
+// What has expired is not there, for DELETE as for GET.
+func TestDeleteExpired(t *testing.T) {
+	m, clock := newManager(t, memory.New(), authz.Config{Lifetime: time.Hour})
+	id := mustGet(t, m, request()).Authorization.ID
+	clock.Add(time.Hour)
+	if err := m.Delete(t.Context(), owner, id); !errors.Is(err, authz.ErrNotFound) {
+		t.Errorf("Delete of an expired authorization = %v, want ErrNotFound", err)
+	}
+}

@@ -102,6 +102,7 @@ func New(s store.Store, cfg Config) (*Manager, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	cfg.Scopes = slices.Clone(cfg.Scopes)
 	m := &Manager{store: s, apps: cfg.Apps, cfg: cfg}
 	if cfg.Scopes != nil {
 		m.scopes = make(map[string]bool, len(cfg.Scopes))

@@ -355,15 +355,22 @@ func scanID(r row) (string, error) {
 	return strconv.FormatInt(id, 10), err
 }
 
-// WipeReplays implements store.Authorizations.
-func (s *Store) WipeReplays(ctx context.Context, now time.Time) (int64, error) {
-	return do(ctx, s, "wipe replays", writing, func(ctx context.Context) (n int64, err error) {
-		err = s.pinned(ctx, func(ctx context.Context, conn *sql.Conn) error {
-			n, err = affected(conn.ExecContext(ctx, wipeReplays, now.UnixMicro()))
-			return err
+// WipeReplays implements store.Authorizations. It goes in parts: after a busy time
+// there are so many that one answer would take for ever, and all other writers wait
+// for it.
+func (s *Store) WipeReplays(ctx context.Context, now time.Time) (total int64, err error) {
+	for {
+		n, err := do(ctx, s, "wipe replays", writing, func(ctx context.Context) (n int64, err error) {
+			err = s.pinned(ctx, func(ctx context.Context, conn *sql.Conn) error {
+				n, err = affected(conn.ExecContext(ctx, wipeReplays, now.UnixMicro()))
+				return err
+			})
+			return n, err
 		})
-		return n, err
-	})
+		if total += n; err != nil || n == 0 {
+			return total, err
+		}
+	}
 }
 
 func affected(res sql.Result, err error) (int64, error) {

@@ -107,7 +107,7 @@ const (
 	deleteRevision = `DELETE FROM authz_authorizations WHERE id = $1 AND revision = $2`
 
 	wipeReplays = `UPDATE authz_authorizations SET replay_id = NULL, replay_seal = NULL, replay_expires_at = NULL
-WHERE replay_expires_at <= $1`
+WHERE replay_expires_at <= $1 AND id IN (SELECT id FROM authz_authorizations WHERE replay_expires_at <= $1 LIMIT 1000)`
 
 	// The row stays, so that the client_id stays taken.
 	deleteApp = `UPDATE authz_apps SET revision = revision + 1, deleted = 1, secrets = '[]' WHERE client_id = $1 AND deleted = 0`
