@@ -347,9 +347,8 @@ type Revocation struct {
 
 // RevokeAll revokes all that r selects in one step, and returns how many
 // authorizations it was, expired ones included. Their tokens are dead when
-// RevokeAll returns. A request that was let in before, whose body is still on its
-// way, can make another one after it: first change what lets people in, and revoke
-// again when the handler's BodyTimeout and Timeout are over. Errors:
+// RevokeAll returns. First change what lets people in (password, account): a
+// request that was let in at the same moment can still make another one. Errors:
 // [*ValidationError]; anything else is the store's.
 func (m *Manager) RevokeAll(ctx context.Context, r Revocation) (int64, error) {
 	var p problems

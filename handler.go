@@ -230,8 +230,17 @@ func (h *handler) route(path string, auth authentication, m methods) {
 	})
 }
 
-// serve asks who sent the request first, and then which method it has.
+// serve asks who sent the request first, and then which method it has. The body
+// is read before both, though its errors come after them: whoever is let in must
+// not do it with a body that ends long after they were shut out, and their tokens
+// revoked.
 func (h *handler) serve(w *response, r *http.Request, auth authentication, m methods) {
+	if m[r.Method] != nil && r.Method != http.MethodGet {
+		if w.body, w.bodyErr = h.readBody(w, r); w.bodyErr != nil {
+			// net/http has ended the context, but who it is still comes first.
+			r = r.WithContext(context.WithoutCancel(r.Context()))
+		}
+	}
 	if err := auth(w, r); err != nil {
 		w.fail(err)
 		return

@@ -24,6 +24,8 @@ type response struct {
 	id      string
 	user    User       // who sent the request, or
 	app     App        // which app, or neither
+	body    []byte     // of the request, or
+	bodyErr error      // why it could not be read
 	form    url.Values // of endpoints that take one
 	status  int
 	err     error
@@ -65,13 +67,22 @@ func (w *response) freshBody(contentType string, body []byte) {
 }
 
 // matches reports whether an If-None-Match header names the tag, by the weak
-// comparison.
+// comparison. Other tags may hold commas and stars: they are read as a whole.
 func matches(header []string, etag string) bool {
 	for _, line := range header {
-		for tag := range strings.SplitSeq(line, ",") {
-			if tag = strings.TrimSpace(tag); tag == "*" || strings.TrimPrefix(tag, "W/") == etag {
+		for line = strings.Trim(line, " \t,"); line != ""; line = strings.TrimLeft(line, " \t,") {
+			if line == "*" {
 				return true
 			}
+			tag := strings.TrimPrefix(line, "W/")
+			end := strings.Index(tag[min(1, len(tag)):], `"`) + 2 // behind the closing quote
+			if tag == "" || tag[0] != '"' || end < 2 {
+				break // the rest is no list of tags
+			}
+			if tag[:end] == etag {
+				return true
+			}
+			line = tag[end:]
 		}
 	}
 	return false

@@ -41,14 +41,13 @@ func basicCredentials(r *http.Request) (id, secret string, ok bool) {
 
 // tokenOf reads the token that a request is about, from the path or the body.
 func (h *handler) tokenOf(w *response, r *http.Request, others map[string]field) (string, error) {
-	body, err := h.readBody(w, r)
-	if err != nil {
+	if err := w.bodyErr; err != nil {
 		return "", err
 	}
 	if strings.HasSuffix(r.Pattern, "/{access_token}") {
 		return r.PathValue("access_token"), nil
 	}
-	return decodeToken(body, others)
+	return decodeToken(w.body, others)
 }
 
 // shown answers with an authorization, its token and its user.

@@ -11,12 +11,11 @@ import (
 
 // getOrCreate answers PUT /authorizations/clients/{client_id}[/{fingerprint}].
 func (h *handler) getOrCreate(w *response, r *http.Request) {
-	body, err := h.readBody(w, r)
-	if err != nil {
+	if err := w.bodyErr; err != nil {
 		w.fail(err)
 		return
 	}
-	req, bodyClientID, err := decodeGetOrCreate(body)
+	req, bodyClientID, err := decodeGetOrCreate(w.body)
 	if err != nil {
 		w.fail(err)
 		return
@@ -96,12 +95,11 @@ func pathFingerprint(r *http.Request) string {
 
 // create answers POST /authorizations.
 func (h *handler) create(w *response, r *http.Request) {
-	body, err := h.readBody(w, r)
-	if err != nil {
+	if err := w.bodyErr; err != nil {
 		w.fail(err)
 		return
 	}
-	req, err := decodeCreate(body)
+	req, err := decodeCreate(w.body)
 	var p problems
 	if req.IdempotencyKey = p.idempotencyHeader(r); err == nil {
 		err = p.err()
@@ -186,12 +184,11 @@ func (w *response) lastModified(t time.Time) {
 
 // update answers PATCH /authorizations/{id}, and POST for clients that cannot.
 func (h *handler) update(w *response, r *http.Request) {
-	body, err := h.readBody(w, r)
-	if err != nil {
+	if err := w.bodyErr; err != nil {
 		w.fail(err)
 		return
 	}
-	u, err := decodeUpdate(body)
+	u, err := decodeUpdate(w.body)
 	if err != nil {
 		w.fail(err)
 		return

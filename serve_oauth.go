@@ -71,14 +71,13 @@ func (h *handler) readForm(w *response, r *http.Request) (url.Values, error) {
 			return nil, invalidRequest("The body must be application/x-www-form-urlencoded")
 		}
 	}
-	body, err := h.readBody(w, r)
 	switch {
-	case errors.Is(err, errNotJSON):
+	case errors.Is(w.bodyErr, errNotJSON):
 		return nil, invalidRequest("The body did not arrive whole")
-	case err != nil:
-		return nil, err
+	case w.bodyErr != nil:
+		return nil, w.bodyErr
 	}
-	form, err := url.ParseQuery(strings.TrimRight(string(body), "\r\n"))
+	form, err := url.ParseQuery(strings.TrimRight(string(w.body), "\r\n"))
 	if err != nil {
 		return nil, invalidRequest("The body is no valid form")
 	}
