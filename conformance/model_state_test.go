@@ -614,8 +614,8 @@ func (m *model) update(c mConfig, owner string, id int, u mUpdate) outcome {
 }
 
 func (m *model) delete(owner string, id int) outcome {
-	for _, r := range m.recs { // an expired one too, if it is there
-		if r.owner == owner && r.id == id {
+	for _, r := range m.recs {
+		if r.owner == owner && r.id == id && !r.expired(m.now) {
 			m.remove(id)
 			m.event(mEvent{kind: "revoked", owner: r.owner, client: r.client, id: id})
 			return outcome{removed: []int{id}}
