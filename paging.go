@@ -66,10 +66,14 @@ func (p page) skip(total int64) (n int, ok bool) {
 // link is the Link header (RFC 8288) of the page of a list at base, or "".
 func (p page) link(base string, total int64) string {
 	last := p.last(total)
+	// Clients cut the number out of the text: page comes last.
+	query := "page="
+	if len(p.query) > 0 {
+		query = p.query.Encode() + "&page="
+	}
 	var links []string
 	add := func(rel string, number int) {
-		p.query.Set("page", strconv.Itoa(number))
-		links = append(links, "<"+base+"?"+p.query.Encode()+`>; rel="`+rel+`"`)
+		links = append(links, "<"+base+"?"+query+strconv.Itoa(number)+`>; rel="`+rel+`"`)
 	}
 	if p.number < last {
 		add("next", p.number+1)

@@ -582,10 +582,10 @@ func checkPages(t *testing.T, s *server, base string, n int, number func(map[str
 		var links []string
 		per := ""
 		if v := strings.Split(test.query, "per_page="); len(v) == 2 && (test.size != 30 || strings.HasPrefix(v[1], "30")) {
-			per = "&per_page=" + strconv.Itoa(test.size)
+			per = "per_page=" + strconv.Itoa(test.size) + "&"
 		}
 		add := func(rel string, page int) {
-			links = append(links, "<"+s.URL+base+"?page="+strconv.Itoa(page)+per+">; rel=\""+rel+"\"")
+			links = append(links, "<"+s.URL+base+"?"+per+"page="+strconv.Itoa(page)+">; rel=\""+rel+"\"")
 		}
 		if page < last {
 			add("next", page+1)

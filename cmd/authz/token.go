@@ -197,7 +197,8 @@ func (p *program) tokenCreate() *cobra.Command {
 		Short: "Make a personal token and print it",
 		Long: `Makes a personal token of a user, which belongs to no app, and prints it; it
 cannot be shown again. The note tells the user's personal tokens apart.`,
-		Example: `  authz token create --user mona --note "nightly backup" --scopes repo --lifetime 2160h`,
+		Example: `  authz token create --user mona --note "nightly backup" --scopes repo --lifetime 2160h
+  TOKEN=$(authz token create --user mona --note ci --json | jq -r .token)`,
 	}
 	f.register(c)
 	c.Flags().StringVar(&req.Note, "note", "", "what the token is for; the user's other personal tokens have other notes")
@@ -225,10 +226,14 @@ cannot be shown again. The note tells the user's personal tokens apart.`,
 				table(w, row("id", strconv.FormatInt(v.ID, 10)), row("note", v.Note), row("scopes", orDash(strings.Join(v.Scopes, ","))),
 					row("expires", v.ExpiresAt.String()), row("token", v.Token))
 			})
-			if err == nil {
-				p.say("Keep the token: it cannot be shown again.")
+			if err != nil { // a token that nobody has seen is nobody's
+				if m := t.m.Delete(context.WithoutCancel(ctx), t.owner, v.ID); m != nil {
+					return fmt.Errorf("the token could not be written; revoke it: authz token revoke %d --user %s: %w", v.ID, t.user.Login, errors.Unwrap(err))
+				}
+				return fmt.Errorf("the token could not be written, so it was revoked: %w", errors.Unwrap(err))
 			}
-			return err
+			p.say("Keep the token: it cannot be shown again.")
+			return nil
 		})
 	})
 }
