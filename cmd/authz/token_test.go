@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -54,6 +55,20 @@ func TestTokens(t *testing.T) {
 	sentenceWanted(t, o, exitFailed, `mona has a personal token with the note "nightly backup": take another note`)
 	if text := must(t, "", "token", "create", "--user", "mona", "--note", "other"); !strings.Contains(text, "token    azt_") || !strings.Contains(text, "expires  never") {
 		t.Errorf("create: %s", text)
+	}
+
+	// A token that nobody has seen does not stay.
+	if full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0); err == nil { // Linux has it
+		cmd := command(t, "token", "create", "--user", "mona", "--note", "unseen")
+		var stderr strings.Builder
+		cmd.Stdout, cmd.Stderr = full, &stderr
+		if err := cmd.Run(); err == nil || !strings.Contains(stderr.String(), "so it was revoked") {
+			t.Errorf("create with a full stdout: %v, %s", err, stderr.String())
+		}
+		_ = full.Close()
+		if text := must(t, "", "token", "list", "--user", "mona"); strings.Contains(text, "unseen") {
+			t.Errorf("the token that nobody has seen is there:\n%s", text)
+		}
 	}
 
 	var tokens []string
