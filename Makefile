@@ -2,7 +2,7 @@
 
 GO       ?= go
 PKGS     ?=#           packages of the root module; set it (PKGS=./store/...) to check only those
-FUZZTIME ?= 50000x#    for each fuzz target, some seconds; a count, since Go before 1.27 takes the end of a time for a failure at times (golang/go#75804)
+FUZZTIME ?= 20000x#    for each fuzz target, some seconds; a count, since Go before 1.27 takes the end of a time for a failure at times (golang/go#75804)
 export GO PKGS FUZZTIME
 
 LINTER = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0

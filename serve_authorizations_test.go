@@ -672,7 +672,7 @@ func TestClientIDFilter(t *testing.T) {
 	}
 	base := s.URL + "/authorizations?client_id=" + otherClient
 	got := s.send(t, "GET", "/authorizations?x=y&per_page=1&page=2&client_id="+otherClient, "")
-	want := "<" + base + `&page=3&per_page=1>; rel="next", <` + base + `&page=3&per_page=1>; rel="last", <` + base + `&page=1&per_page=1>; rel="first", <` + base + `&page=1&per_page=1>; rel="prev"`
+	want := "<" + base + `&per_page=1&page=3>; rel="next", <` + base + `&per_page=1&page=3>; rel="last", <` + base + `&per_page=1&page=1>; rel="first", <` + base + `&per_page=1&page=1>; rel="prev"`
 	if link := got.header.Get("Link"); link != want {
 		t.Errorf("Link:\n%s\nwant\n%s", link, want)
 	}
@@ -704,7 +704,7 @@ func TestClientIDFilter(t *testing.T) {
 	}
 	req.Host = "api.example.com:8443"
 	req.Header.Set("Authorization", basic("mona", password))
-	const host = "<http://api.example.com:8443/authorizations?page=2&per_page=11>"
+	const host = "<http://api.example.com:8443/authorizations?per_page=11&page=2>"
 	if link, want := s.do(t, req).header.Get("Link"), host+`; rel="next", `+host+`; rel="last"`; link != want {
 		t.Errorf("Link on another host: %s, want %s", link, want)
 	}

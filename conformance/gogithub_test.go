@@ -18,7 +18,7 @@ import (
 
 	github17 "github.com/google/go-github/github"
 	github29 "github.com/google/go-github/v29/github"
-	github75 "github.com/google/go-github/v75/github"
+	github32 "github.com/google/go-github/v32/github"
 
 	"github.com/seed-926035fd/authz"
 	"github.com/seed-926035fd/authz/internal/pgtest"
@@ -180,10 +180,10 @@ func version29(t testing.TB, base, prefix string, login, password, otp string, t
 	return adapt(c.Authorizations)
 }
 
-// version75 has what apps do alone, with the token in the body.
-func version75(t testing.TB, base, prefix string, login, password, otp string, transport http.RoundTripper) library {
-	auth := &github75.BasicAuthTransport{Username: login, Password: password, OTP: otp, Transport: transport}
-	c, err := github75.NewClient(auth.Client()).WithEnterpriseURLs(base, base)
+// version32 has what apps do alone, with the token in the body.
+func version32(t testing.TB, base, prefix string, login, password, otp string, transport http.RoundTripper) library {
+	auth := &github32.BasicAuthTransport{Username: login, Password: password, OTP: otp, Transport: transport}
+	c, err := github32.NewEnterpriseClient(base, base, auth.Client())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,7 +217,7 @@ func failure(err error) string {
 	var (
 		e17      *github17.ErrorResponse
 		e29      *github29.ErrorResponse
-		e75      *github75.ErrorResponse
+		e32      *github32.ErrorResponse
 		factor17 *github17.TwoFactorAuthError
 		factor29 *github29.TwoFactorAuthError
 	)
@@ -241,8 +241,8 @@ func failure(err error) string {
 		return words("ErrorResponse", e17)
 	case errors.As(err, &e29):
 		return words("ErrorResponse", e29)
-	case errors.As(err, &e75):
-		return words("ErrorResponse", e75)
+	case errors.As(err, &e32):
+		return words("ErrorResponse", e32)
 	}
 	return err.Error()
 }
@@ -371,7 +371,7 @@ func TestGoGitHubToday(t *testing.T) {
 			t.Parallel()
 			s := newSide(t, test.open(t), version17, test.prefix)
 			mona := s.as("mona", password, "")
-			s.version = version75
+			s.version = version32
 			s.appSideOf(t, mona)
 			app := s.as(s.one.id, s.one.secret, "")
 			token := *ok[decoded](t, mona.create(s.request("token of a grant")), 201).Token

@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-GO=${GO:-go} PKGS=${PKGS:-} FUZZTIME=${FUZZTIME:-50000x}
+GO=${GO:-go} PKGS=${PKGS:-} FUZZTIME=${FUZZTIME:-20000x}
 STATICCHECK=honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 tmp=$(mktemp -d)

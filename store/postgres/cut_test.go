@@ -14,8 +14,16 @@ import (
 	"github.com/seed-926035fd/authz/internal/pgtest"
 )
 
-// The server's answers to one operation are cut at every byte (at every 13th
-// without AUTHZ_TEST_FULL), as for get-or-create (TestAnswerCutAtEveryByte). Whatever the driver and database/sql
+// cutStep is 1 with AUTHZ_TEST_FULL, and else step: every byte takes minutes.
+func cutStep(step int64) int64 {
+	if os.Getenv("AUTHZ_TEST_FULL") != "" {
+		return 1
+	}
+	return step
+}
+
+// The server's answers to one operation are cut at every byte (see cutStep), as
+// for get-or-create (TestAnswerCutAtEveryByte). Whatever the driver and database/sql
 // make of that, the operation takes effect once; its token reaches the caller or
 // there is an error; and after an error the same request with the same
 // Idempotency-Key has its token.
@@ -93,10 +101,7 @@ func TestOperationsCut(t *testing.T) {
 			},
 		},
 	}
-	step := int64(13) // every byte takes four minutes
-	if os.Getenv("AUTHZ_TEST_FULL") != "" {
-		step = 1
-	}
+	step := cutStep(29)
 	for _, mode := range []struct {
 		name, parameters string
 		keyed            bool

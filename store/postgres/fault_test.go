@@ -18,7 +18,7 @@ import (
 	"github.com/seed-926035fd/authz/store/postgres"
 )
 
-// The server's answers to one get-or-create are cut at every byte. Whatever
+// The server's answers to one get-or-create are cut at every byte (see cutStep). Whatever
 // the driver and database/sql make of that, the caller gets the token of the
 // row that was made, or an error: never "existing" without a token.
 func TestAnswerCutAtEveryByte(t *testing.T) {
@@ -60,10 +60,10 @@ func TestAnswerCutAtEveryByte(t *testing.T) {
 				t.Fatal(err)
 			}
 			created, failed := 0, 0
-			for n := 0; ; n++ {
+			for n := int64(0); ; n += cutStep(5) {
 				owner := fmt.Sprintf("cut at %d", n)
 				before := p.cuts.Load()
-				p.left.Store(int64(n))
+				p.left.Store(n)
 				got, err := put(owner)
 				p.left.Store(-1)
 				rows, listErr := direct.List(t.Context(), store.Query{Owner: owner, Limit: 10})
@@ -272,6 +272,7 @@ func TestCloseOnAHungNetwork(t *testing.T) {
 // An app with more authorizations than one statement can delete in the time
 // that one answer may take can be deleted.
 func TestDeleteOfABigApp(t *testing.T) {
+	t.Parallel()
 	s := open(t, pgtest.DSN(t))
 	now := time.Now()
 	if _, err := s.CreateApp(t.Context(), store.App{ClientID: "big", Name: "big", CreatedAt: now, UpdatedAt: now}); err != nil {
