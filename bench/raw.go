@@ -16,18 +16,22 @@ type rawRecord struct {
 	scopes, note, noteURL        string
 	tokenHash                    []byte
 	lastEight                    string
+	issuedAt                     int64
+	replayID, replaySeal         []byte
+	replayEnd                    sql.NullInt64
 	createdAt, updatedAt         int64
 	expiresAt                    sql.NullInt64
 }
 
 // The statements of both databases.
 const (
-	rawColumns = `id, revision, owner, client_id, fingerprint, scopes, note, note_url, token_hash, token_last_eight, created_at, updated_at, expires_at`
-	rawByKey   = `SELECT ` + rawColumns + ` FROM authz_authorizations WHERE owner = $1 AND client_id = $2 AND fingerprint = $3`
-	rawByHash  = `SELECT ` + rawColumns + ` FROM authz_authorizations WHERE token_hash = $1`
-	rawInsert  = `INSERT INTO authz_authorizations
-	(revision, owner, client_id, fingerprint, scopes, note, note_url, token_hash, token_last_eight, created_at, updated_at, expires_at)
-VALUES (1, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) RETURNING id`
+	rawColumns = `id, revision, owner, client_id, fingerprint, scopes, note, note_url, token_hash, token_last_eight,
+	issued_at, replay_id, replay_seal, replay_expires_at, created_at, updated_at, expires_at`
+	rawByKey  = `SELECT ` + rawColumns + ` FROM authz_authorizations WHERE owner = $1 AND client_id = $2 AND fingerprint = $3`
+	rawByHash = `SELECT ` + rawColumns + ` FROM authz_authorizations WHERE token_hash = $1`
+	rawInsert = `INSERT INTO authz_authorizations
+	(revision, owner, client_id, fingerprint, scopes, note, note_url, token_hash, token_last_eight, issued_at, created_at, updated_at, expires_at)
+VALUES (1, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) RETURNING id`
 )
 
 // rawSQL is what a competent user of database/sql would write: prepared
@@ -78,12 +82,12 @@ func (r *rawSQL) insert(ctx context.Context, a *store.Authorization) (id int64, 
 func rawArgs(a *store.Authorization) []any {
 	var expires sql.NullInt64
 	return []any{a.Owner, a.ClientID, a.Fingerprint, strings.Join(a.Scopes, " "), a.Note, a.NoteURL,
-		a.TokenHash[:], a.TokenLastEight, a.CreatedAt.UnixMicro(), a.UpdatedAt.UnixMicro(), expires}
+		a.TokenHash[:], a.TokenLastEight, a.IssuedAt.UnixMicro(), a.CreatedAt.UnixMicro(), a.UpdatedAt.UnixMicro(), expires}
 }
 
 func scan(row *sql.Row) (rec rawRecord, err error) {
 	err = row.Scan(&rec.id, &rec.revision, &rec.owner, &rec.clientID, &rec.fingerprint, &rec.scopes, &rec.note, &rec.noteURL,
-		&rec.tokenHash, &rec.lastEight, &rec.createdAt, &rec.updatedAt, &rec.expiresAt)
+		&rec.tokenHash, &rec.lastEight, &rec.issuedAt, &rec.replayID, &rec.replaySeal, &rec.replayEnd, &rec.createdAt, &rec.updatedAt, &rec.expiresAt)
 	return rec, err
 }
 
