@@ -71,10 +71,21 @@ func (h *handler) ownerOf(ctx context.Context, w *response, token string) (User,
 	return h.userOf(ctx, rec)
 }
 
-// remade answers a request that made a token of another. The user may be zero.
-func (h *handler) remade(ctx context.Context, w *response, r *http.Request, result Result, user User) {
+// remake answers a request that makes a token of another.
+func (h *handler) remake(w *response, r *http.Request, token string, run func(context.Context) (Result, error)) {
+	ctx, cancel := h.bounded(r)
+	defer cancel()
+	user, err := h.ownerOf(ctx, w, token)
+	if err != nil {
+		w.fail(err)
+		return
+	}
+	result, err := run(ctx)
+	if err != nil {
+		w.fail(err)
+		return
+	}
 	if user.ID == "" {
-		var err error
 		if user, err = h.userOf(ctx, result.Authorization); err != nil {
 			user = User{ID: result.Authorization.Owner, Login: result.Authorization.Owner}
 		}
@@ -117,19 +128,9 @@ func (h *handler) resetToken(w *response, r *http.Request) {
 		w.fail(err)
 		return
 	}
-	ctx, cancel := h.bounded(r)
-	defer cancel()
-	user, err := h.ownerOf(ctx, w, token)
-	if err != nil {
-		w.fail(err)
-		return
-	}
-	result, err := h.m.Reset(ctx, ResetRequest{ClientID: w.app.ClientID, Token: NewSecret(token), IdempotencyKey: key})
-	if err != nil {
-		w.fail(err)
-		return
-	}
-	h.remade(ctx, w, r, result, user)
+	h.remake(w, r, token, func(ctx context.Context) (Result, error) {
+		return h.m.Reset(ctx, ResetRequest{ClientID: w.app.ClientID, Token: NewSecret(token), IdempotencyKey: key})
+	})
 }
 
 // revokeToken answers DELETE /applications/{client_id}/token.
@@ -182,17 +183,5 @@ func (h *handler) scopeToken(w *response, r *http.Request) {
 		w.fail(err)
 		return
 	}
-	ctx, cancel := h.bounded(r)
-	defer cancel()
-	user, err := h.ownerOf(ctx, w, token)
-	if err != nil {
-		w.fail(err)
-		return
-	}
-	result, err := h.m.Scoped(ctx, req)
-	if err != nil {
-		w.fail(err)
-		return
-	}
-	h.remade(ctx, w, r, result, user)
+	h.remake(w, r, token, func(ctx context.Context) (Result, error) { return h.m.Scoped(ctx, req) })
 }
