@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"maps"
 	"runtime"
 	"slices"
 	"strings"
@@ -23,29 +22,61 @@ func TestFaults(t *testing.T) {
 	many, rounds = many/10, rounds/4
 	var mu sync.Mutex
 	caught := make(map[fault][]string)
+	attempt := func(ctx context.Context, f fault, c testCase) {
+		r := record(ctx, func(r *recorder) { c.run(r, plant(f, c.handles)) })
+		mu.Lock()
+		defer mu.Unlock()
+		if len(r.failures) == 0 || slices.Contains(caught[f], c.name) {
+			return
+		}
+		caught[f] = append(caught[f], c.name)
+		if f == none {
+			t.Errorf("without a fault, %s fails: %s", c.name, r.failures[0])
+		}
+	}
 	t.Run("plant", func(t *testing.T) {
 		for _, f := range append([]fault{none}, faults...) {
 			t.Run(string(f), func(t *testing.T) {
 				t.Parallel()
-				var red []string
 				for _, c := range cases {
-					r := record(t.Context(), func(r *recorder) { c.run(r, plant(f, c.handles)) })
-					if len(r.failures) > 0 {
-						red = append(red, c.name)
-					}
-					if f == none && len(r.failures) > 0 {
-						t.Errorf("without a fault, %s fails: %s", c.name, r.failures[0])
-					}
+					attempt(t.Context(), f, c)
 				}
-				if f != none && len(red) == 0 {
-					t.Error("no case catches this fault")
-				}
-				mu.Lock()
-				defer mu.Unlock()
-				caught[f] = red
 			})
 		}
 	})
+	delete(caught, none)
+
+	// Some faults show in races alone, and no race is certain on a busy machine:
+	// what was missed, and what has caught nothing, gets more chances.
+	var missed []fault
+	var useless []string
+	for try := 0; ; try++ {
+		missed = slices.DeleteFunc(slices.Clone(faults), func(f fault) bool { return len(caught[f]) > 0 })
+		useless = nil
+		for _, c := range cases {
+			if !slices.ContainsFunc(faults, func(f fault) bool { return slices.Contains(caught[f], c.name) }) {
+				useless = append(useless, c.name)
+			}
+		}
+		if len(missed)+len(useless) == 0 || try == 10 {
+			break
+		}
+		t.Logf("once more: faults %q, cases %q", missed, useless)
+		for _, f := range faults {
+			for _, c := range cases {
+				if slices.Contains(missed, f) || slices.Contains(useless, c.name) {
+					attempt(t.Context(), f, c)
+				}
+			}
+		}
+	}
+	if len(missed) > 0 {
+		t.Errorf("no case catches these faults: %q", missed)
+	}
+	if len(useless) > 0 {
+		t.Errorf("no fault turns these cases red: %q", useless)
+	}
+
 	var table strings.Builder
 	w := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
 	for _, f := range faults {
@@ -53,19 +84,6 @@ func TestFaults(t *testing.T) {
 	}
 	w.Flush()
 	t.Logf("fault, number of cases that catch it, the first of them:\n%s", table.String())
-
-	useless := make(map[string]bool)
-	for _, c := range cases {
-		useless[c.name] = true
-	}
-	for _, red := range caught {
-		for _, name := range red {
-			delete(useless, name)
-		}
-	}
-	if len(useless) > 0 {
-		t.Errorf("no fault turns these cases red: %q", slices.Sorted(maps.Keys(useless)))
-	}
 }
 
 // recorder is a tb that keeps failures to itself.
