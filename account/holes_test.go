@@ -137,16 +137,15 @@ func TestOpenBaoCVE202554999SameTime(t *testing.T) {
 	d := directory(t, Memory(), newClock(), func(c *Config) { c.Argon2id = Argon2id{Memory: 19 << 10, Time: 2, Threads: 1} })
 	d.kdf = argon2id
 	create(t, d, login)
-	fastest := func(name string) time.Duration {
-		best := time.Hour
-		for i := range 5 {
-			start := time.Now()
-			wantBad(t, auth(d, name, guess(i), noCode))
-			best = min(best, time.Since(start))
-		}
-		return best
+	took := func(name string, n int) time.Duration {
+		start := time.Now()
+		wantBad(t, auth(d, name, guess(n), noCode))
+		return time.Since(start)
 	}
-	known, unknown := fastest(login), fastest("nobody")
+	known, unknown := time.Hour, time.Hour // the fastest of some: what a busy machine adds is not told
+	for i := range 9 {
+		known, unknown = min(known, took(login, i)), min(unknown, took("nobody", i))
+	}
 	if known > 2*unknown || unknown > 2*known {
 		t.Errorf("known %v, unknown %v", known, unknown)
 	}
