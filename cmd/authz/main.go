@@ -125,7 +125,12 @@ func (p *program) group(use, short, long string) *cobra.Command {
 	}
 	c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
 	c.SuggestionsMinimumDistance = 2
-	c.SetFlagErrorFunc(at)
+	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		if unknown := c.Args(c, c.Flags().Args()); unknown != nil { // the flag may be that of the command meant
+			return unknown
+		}
+		return at(c, err)
+	})
 	return c
 }
 
@@ -167,6 +172,14 @@ func arg(name string) cobra.PositionalArgs {
 		}
 		return nil
 	}
+}
+
+// scopes are the values of a flag that may be repeated and holds lists as well.
+func scopes(values []string) []string {
+	if values == nil {
+		return nil
+	}
+	return strings.Split(strings.Join(values, ","), ",")
 }
 
 // at says where to read how the command is used.

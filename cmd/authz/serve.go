@@ -54,7 +54,7 @@ acknowledged is lost either way.`,
 	flags.StringVar(&f.tlsCert, "tls-cert", "", "PEM file with the certificate and its chain")
 	flags.StringVar(&f.tlsKey, "tls-key", "", "PEM file with the certificate's private key")
 	flags.DurationVar(&f.lifetime, "lifetime", 0, "how long a token lives, such as 720h (default: for ever)")
-	flags.StringSliceVar(&f.scopes, "scopes", nil, "the scopes that may be asked for, such as repo,user (default: any)")
+	flags.StringArrayVar(&f.scopes, "scopes", nil, "the scopes that may be asked for, such as repo,user (default: any)")
 	_ = c.MarkFlagFilename("tls-cert")
 	_ = c.MarkFlagFilename("tls-key")
 	return p.command(c, noArgs, func(ctx context.Context, _ []string) error { return p.runServe(ctx, &f) })
@@ -73,7 +73,7 @@ func (p *program) runServe(ctx context.Context, f *serveFlags) error {
 	if err != nil {
 		return err
 	}
-	cfg := authz.Config{Lifetime: f.lifetime, Scopes: f.scopes}
+	cfg := authz.Config{Lifetime: f.lifetime, Scopes: scopes(f.scopes)}
 	if err := f.try(rt, cfg); err != nil {
 		return err
 	}

@@ -203,7 +203,7 @@ cannot be shown again. The note tells the user's personal tokens apart.`,
 	f.register(c)
 	c.Flags().StringVar(&req.Note, "note", "", "what the token is for; the user's other personal tokens have other notes")
 	c.Flags().StringVar(&req.NoteURL, "note-url", "", "where to read more about it")
-	c.Flags().StringSliceVar(&req.Scopes, "scopes", nil, "what the token may do, such as repo,user (default: nothing in particular)")
+	c.Flags().StringArrayVar(&req.Scopes, "scopes", nil, "what the token may do, such as repo,user (default: nothing in particular)")
 	c.Flags().DurationVar(&lifetime, "lifetime", 0, "how long the token lives, such as 720h (default: for ever)")
 	return p.command(c, noArgs, func(ctx context.Context, _ []string) error {
 		switch {
@@ -213,7 +213,7 @@ cannot be shown again. The note tells the user's personal tokens apart.`,
 			return usagef("--note is required")
 		}
 		return p.withTokens(ctx, &f, authz.Config{Lifetime: lifetime}, func(t *tokens) error {
-			req.Owner = t.owner
+			req.Owner, req.Scopes = t.owner, scopes(req.Scopes)
 			result, err := t.m.Create(ctx, req)
 			if taken(err) {
 				return fmt.Errorf("%s has a personal token with the note %q: take another note, or revoke that token: see authz token list --user %s", t.user.Login, req.Note, t.user.Login)
@@ -352,7 +352,7 @@ authz app rotate-secret changes it.`,
 		return p.withTokens(ctx, &f, authz.Config{}, func(t *tokens) error {
 			what := authz.Revocation{Owner: t.owner, ClientID: t.app.ClientID, DryRun: true}
 			n, err := t.m.RevokeAll(ctx, what)
-			if err == nil && !dryRun {
+			if err == nil && !dryRun && n > 0 {
 				if err = p.confirm(ctx, yes, "Revoke "+t.names(n)+"?", "nothing was revoked"); err == nil {
 					what.DryRun = false
 					n, err = t.m.RevokeAll(ctx, what)
