@@ -548,10 +548,10 @@ func (a *api) plainType(s *base.Schema) string {
 	var words []string
 	for _, name := range s.Type {
 		switch {
-		case name == "array" && s.Items != nil && s.Items.IsA():
-			words = append(words, "array of "+a.typeOf(s.Items.A))
-		case name == "array":
+		case name == "array" && s.MaxItems != nil && *s.MaxItems == 0:
 			words = append(words, "empty array")
+		case name == "array":
+			words = append(words, "array of "+a.typeOf(s.Items.A))
 		case name == "string" && (s.Format == "date-time" || s.Format == "uuid"):
 			words = append(words, s.Format)
 		case name == "string" && (s.Format == "uri" || strings.HasPrefix(s.Pattern, "^([Hh]")):
