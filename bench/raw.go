@@ -23,11 +23,13 @@ type rawRecord struct {
 	expiresAt                    sql.NullInt64
 }
 
-// The statements of both databases.
+// The statements of both databases. Without the CASTs SQLite would compile the
+// first one anew each time (see the store's statements).
 const (
 	rawColumns = `id, revision, owner, client_id, fingerprint, scopes, note, note_url, token_hash, token_last_eight,
 	issued_at, replay_id, replay_seal, replay_expires_at, created_at, updated_at, expires_at`
-	rawByKey  = `SELECT ` + rawColumns + ` FROM authz_authorizations WHERE owner = $1 AND client_id = $2 AND fingerprint = $3`
+	rawByKey = `SELECT ` + rawColumns + ` FROM authz_authorizations
+	WHERE owner = CAST($1 AS TEXT) AND client_id = CAST($2 AS TEXT) AND fingerprint = CAST($3 AS TEXT)`
 	rawByHash = `SELECT ` + rawColumns + ` FROM authz_authorizations WHERE token_hash = $1`
 	rawInsert = `INSERT INTO authz_authorizations
 	(revision, owner, client_id, fingerprint, scopes, note, note_url, token_hash, token_last_eight, issued_at, created_at, updated_at, expires_at)

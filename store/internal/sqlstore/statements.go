@@ -31,8 +31,13 @@ const (
 var texts = [statements]string{
 	// id * 1 keeps a planner from walking the primary key, or a user's rows by
 	// their id + 0, in search of the first.
+	//
+	// The CASTs are for SQLite, here and below. It looks at the values of bare
+	// parameters to see whether a partial index (that of notes) or the statistics
+	// of ANALYZE help, or how small a LIMIT is, and then compiles the statement
+	// anew for each execution: three times the work.
 	getByKey: `SELECT ` + authorizationColumns + ` FROM authz_authorizations
-WHERE owner = $1 AND client_id = $2 AND fingerprint = $3 AND (expires_at IS NULL OR expires_at > $4)
+WHERE owner = CAST($1 AS TEXT) AND client_id = CAST($2 AS TEXT) AND fingerprint = CAST($3 AS TEXT) AND (expires_at IS NULL OR expires_at > $4)
 ORDER BY id * 1 LIMIT 1`,
 
 	// The heart of get-or-create: one statement that inserts, or locks and
@@ -44,7 +49,8 @@ ON CONFLICT (owner, client_id, fingerprint, slot) DO UPDATE SET owner = excluded
 RETURNING ` + authorizationColumns,
 
 	insert: insertAuthorization + `CASE WHEN $3 = '' THEN (
-	SELECT COALESCE(MAX(slot) + 1, 0) FROM authz_authorizations WHERE owner = $1 AND client_id = $2 AND fingerprint = '') ELSE 0 END)
+	SELECT COALESCE(MAX(slot) + 1, 0) FROM authz_authorizations
+	WHERE owner = CAST($1 AS TEXT) AND client_id = CAST($2 AS TEXT) AND fingerprint = '') ELSE 0 END)
 RETURNING ` + authorizationColumns,
 
 	getByID: `SELECT ` + authorizationColumns + ` FROM authz_authorizations
@@ -57,23 +63,23 @@ WHERE token_hash = $1`,
 WHERE replay_id = $1`,
 
 	getByNote: `SELECT ` + authorizationColumns + ` FROM authz_authorizations
-WHERE owner = $1 AND note = $2 AND client_id = ''`,
+WHERE owner = CAST($1 AS TEXT) AND note = CAST($2 AS TEXT) AND client_id = ''`,
 
 	// There is an index for owner and id + 0. Under its own name a planner walks the
 	// primary key or, by client_id, all that an app has, where most rows are other
 	// users'.
 	listByOwner: `SELECT ` + authorizationColumns + ` FROM authz_authorizations
-WHERE owner = $1 AND id + 0 > $2 AND (expires_at IS NULL OR expires_at > $3) ORDER BY id + 0 LIMIT $4 OFFSET $5`,
+WHERE owner = CAST($1 AS TEXT) AND id + 0 > $2 + CAST(0 AS BIGINT) AND (expires_at IS NULL OR expires_at > $3) ORDER BY id + 0 LIMIT CAST($4 AS BIGINT) OFFSET $5`,
 
 	listByOwnerAndClient: `SELECT ` + authorizationColumns + ` FROM authz_authorizations
-WHERE owner = $1 AND id + 0 > $2 AND (expires_at IS NULL OR expires_at > $3) AND client_id || '' = $6 ORDER BY id + 0 LIMIT $4 OFFSET $5`,
+WHERE owner = CAST($1 AS TEXT) AND id + 0 > $2 + CAST(0 AS BIGINT) AND (expires_at IS NULL OR expires_at > $3) AND client_id || '' = $6 ORDER BY id + 0 LIMIT CAST($4 AS BIGINT) OFFSET $5`,
 
 	replace: `UPDATE authz_authorizations SET revision = revision + 1,
 	fingerprint = $4, scopes = $5, note = $6, note_url = $7, token_hash = $8, token_last_eight = $9,
 	issued_at = $10, replay_id = $11, replay_seal = $12, replay_expires_at = $13, updated_at = $14, expires_at = $15,
 	slot = CASE WHEN fingerprint = $4 THEN slot WHEN $4 = '' THEN (
 		SELECT COALESCE(MAX(o.slot) + 1, 0) FROM authz_authorizations o
-		WHERE o.owner = $2 AND o.client_id = authz_authorizations.client_id AND o.fingerprint = '') ELSE 0 END
+		WHERE o.owner = CAST($2 AS TEXT) AND o.client_id = authz_authorizations.client_id AND o.fingerprint = '') ELSE 0 END
 WHERE id = $1 AND owner = $2 AND revision = $3
 RETURNING ` + authorizationColumns,
 
@@ -86,7 +92,7 @@ RETURNING ` + appColumns,
 WHERE client_id = $1 AND deleted = 0`,
 
 	listApps: `SELECT ` + appColumns + ` FROM authz_apps
-WHERE id > $1 AND deleted = 0 ORDER BY id LIMIT $2`,
+WHERE id > $1 AND deleted = 0 ORDER BY id LIMIT CAST($2 AS BIGINT)`,
 
 	replaceApp: `UPDATE authz_apps SET revision = revision + 1, name = $3, url = $4, secrets = $5, updated_at = $6
 WHERE client_id = $1 AND revision = $2 AND deleted = 0
