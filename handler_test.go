@@ -834,6 +834,25 @@ func (c *conn) read(t testing.TB) answer {
 	return read(t, resp)
 }
 
+// Scripts look for the header letter by letter, as GitHub wrote it, and net/http
+// would write it otherwise. Who tests with a recorder finds it as ever.
+func TestOTPHeaderIsSpelledAsGitHubDid(t *testing.T) {
+	s := newServer(t)
+	c := s.dial(t)
+	c.write(t, "POST /authorizations HTTP/1.1\r\nHost: api.example.com\r\nConnection: close\r\nContent-Length: 0\r\nAuthorization: "+basic("hubot", password)+"\r\n\r\n")
+	sent, err := io.ReadAll(c.r)
+	if err != nil || strings.Count(string(sent), "\r\nX-GitHub-OTP: required; app\r\n") != 1 || strings.Contains(string(sent), "X-Github-Otp") {
+		t.Errorf("on the wire: %q, %v, want X-GitHub-OTP once", sent, err)
+	}
+	rec := httptest.NewRecorder()
+	req := httptest.NewRequest(http.MethodPost, "/authorizations", nil)
+	req.Header.Set("Authorization", basic("hubot", password))
+	s.Config.Handler.ServeHTTP(rec, req)
+	if got := rec.Header().Get("X-GitHub-OTP"); got != "required; app" {
+		t.Errorf("in a recorder: %q", got)
+	}
+}
+
 // head is a request up to its own headers, for raw connections.
 func head(target string, headers ...string) string {
 	lines := append([]string{"PUT " + target + " HTTP/1.1", "Host: api.example.com", "Authorization: " + basic("mona", password)}, headers...)

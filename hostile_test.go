@@ -592,7 +592,7 @@ func hostileCalls() []hostileCall {
 	for _, token := range []string{"x", "{token}+", "+{token}", "{token}%00", "{token}%0a", "%ff", "{stolen}", strings.Repeat("t", 60_000), "{token}%26x%3Dy"} {
 		add(hostileCall{name: "introspect " + token[:min(len(token), 20)], status: 200, want: "{\n  \"active\": false\n}\n", call: introspec, body: "token=" + token})
 		if token != "{stolen}" {
-			add(hostileCall{name: "revoke " + token[:min(len(token), 20)], status: 200, call: revocation, body: "token=" + token})
+			add(hostileCall{name: "revoke " + token[:min(len(token), 20)], status: 200, want: "{}", call: revocation, body: "token=" + token})
 		}
 	}
 	add(hostileCall{name: "revoke another's", status: 400, want: "The token was issued to another client", call: revocation, body: "token={stolen}"})

@@ -171,8 +171,7 @@ func (h *handler) revoke(w *response, r *http.Request) {
 		w.fail(err)
 		return
 	}
-	w.Header().Set("Content-Length", "0")
-	w.empty(http.StatusOK)
+	w.json(http.StatusOK, struct{}{}) // the RFC lets clients ignore it; some refuse an answer that is not JSON
 }
 
 // wireMetadata is the metadata of RFC 8414 section 2. There is no authorization
