@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -21,7 +22,7 @@ import (
 func (s *Store) GetOrCreate(ctx context.Context, candidate store.Authorization) (store.Authorization, bool, error) {
 	key, now := candidate.Key, candidate.CreatedAt.UnixMicro() // held by the closure in the candidate's place, which so stays off the heap
 	rec, err := do(ctx, s, "get or create", reading, func(ctx context.Context) (store.Authorization, error) {
-		return scanAuthorization(s.queryRow(ctx, getByKey, key.Owner, key.ClientID, key.Fingerprint, now))
+		return s.byKey(ctx, key, now)
 	})
 	if errors.Is(err, store.ErrNotFound) {
 		rec, err = s.getOrInsert(ctx, candidate)
@@ -32,6 +33,31 @@ func (s *Store) GetOrCreate(ctx context.Context, candidate store.Authorization) 
 	// Not "did the statement insert": database/sql may have run it twice, and
 	// then its second run meets the row of the first.
 	return rec, rec.TokenHash == candidate.TokenHash, nil
+}
+
+// byKey returns the oldest record with the key that lives at now. Nearly always
+// there is only one, and no sorting is needed.
+func (s *Store) byKey(ctx context.Context, key store.Key, now int64) (store.Authorization, error) {
+	args := []any{key.Owner, key.ClientID, key.Fingerprint, now}
+	rows, err := s.query(ctx, getByKey, args...)
+	if err != nil {
+		return store.Authorization{}, err
+	}
+	defer rows.Close()
+	if !rows.Next() {
+		return store.Authorization{}, cmp.Or(rows.Err(), store.ErrNotFound)
+	}
+	rec, err := scanAuthorization(rows)
+	if err != nil {
+		return store.Authorization{}, err
+	}
+	if several := rows.Next(); !several {
+		return rec, rows.Err()
+	}
+	if err := rows.Close(); err != nil { // its connection is needed
+		return store.Authorization{}, err
+	}
+	return scanAuthorization(s.queryRow(ctx, oldestByKey, args...))
 }
 
 // getOrInsert stores the candidate unless a live record has its key, and

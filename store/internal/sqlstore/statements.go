@@ -5,6 +5,7 @@ type statement int
 
 const (
 	getByKey statement = iota
+	oldestByKey
 	insertOrGet
 	insert
 	getByID
@@ -29,16 +30,15 @@ const (
 
 // texts are the statements that both databases run as they are.
 var texts = [statements]string{
-	// id * 1 keeps a planner from walking the primary key, or a user's rows by
-	// their id + 0, in search of the first.
-	//
 	// The CASTs are for SQLite, here and below. It looks at the values of bare
 	// parameters to see whether a partial index (that of notes) or the statistics
 	// of ANALYZE help, or how small a LIMIT is, and then compiles the statement
 	// anew for each execution: three times the work.
-	getByKey: `SELECT ` + authorizationColumns + ` FROM authz_authorizations
-WHERE owner = CAST($1 AS TEXT) AND client_id = CAST($2 AS TEXT) AND fingerprint = CAST($3 AS TEXT) AND (expires_at IS NULL OR expires_at > $4)
-ORDER BY id * 1 LIMIT 1`,
+	getByKey: selectByKey + ` LIMIT 2`,
+
+	// id * 1 keeps a planner from walking the primary key, or a user's rows by
+	// their id + 0, in search of the first.
+	oldestByKey: selectByKey + ` ORDER BY id * 1 LIMIT 1`,
 
 	// The heart of get-or-create: one statement that inserts, or locks and
 	// returns the row in the way. DO NOTHING would return no row, and a
@@ -98,6 +98,9 @@ WHERE id > $1 AND deleted = 0 ORDER BY id LIMIT CAST($2 AS BIGINT)`,
 WHERE client_id = $1 AND revision = $2 AND deleted = 0
 RETURNING ` + appColumns,
 }
+
+const selectByKey = `SELECT ` + authorizationColumns + ` FROM authz_authorizations
+WHERE owner = CAST($1 AS TEXT) AND client_id = CAST($2 AS TEXT) AND fingerprint = CAST($3 AS TEXT) AND (expires_at IS NULL OR expires_at > $4)`
 
 // insertAuthorization lacks the slot, the last of its values.
 const insertAuthorization = `INSERT INTO authz_authorizations

@@ -47,6 +47,7 @@ func TestPlans(t *testing.T) {
 			t.Fatal(err)
 		}
 		for id, want := range map[statement]string{
+			oldestByKey:          "authz_authorizations_key (owner=? AND client_id=? AND fingerprint=?)",
 			getByKey:             "authz_authorizations_key (owner=? AND client_id=? AND fingerprint=?)",
 			listByOwner:          "authz_authorizations_owner (owner=? AND <expr>>?)",
 			listByOwnerAndClient: "authz_authorizations_owner (owner=? AND <expr>>?)",
