@@ -203,11 +203,15 @@ func (m *Manager) GetOrCreate(ctx context.Context, req Request) (Result, error) 
 	result, err := m.once(ctx, req.replayKey("get or create"), func(key *replayKey) (Result, error) {
 		return m.getOrCreate(ctx, req, key)
 	})
-	if used := new(usedError); errors.As(err, &used) && used.key == req.key() && req.OnExisting != OnExistingRotate {
-		result, err = m.getOrCreate(ctx, req, nil) // there, its token in use: as without a key
-	}
 	if err != nil {
-		return Result{}, err
+		used := new(usedError)
+		if !errors.As(err, &used) || used.key != req.key() || req.OnExisting == OnExistingRotate {
+			return Result{}, err
+		}
+		// It is there, its token in use: as without a key.
+		if result, err = m.getOrCreate(ctx, req, nil); err != nil {
+			return Result{}, err
+		}
 	}
 	result.App = app
 	if !result.Created {

@@ -53,6 +53,9 @@ type replayKey struct {
 
 // replayKey derives the request's key, for its owner alone.
 func (req Request) replayKey(operation string) *replayKey {
+	if req.IdempotencyKey.IsZero() { // nothing is gathered for nothing
+		return nil
+	}
 	return newReplayKey(req.IdempotencyKey, "user "+req.Owner,
 		operation, req.ClientID, req.Fingerprint, req.Scopes, req.Note, req.NoteURL, cmp.Or(req.OnExisting, OnExistingReturn))
 }
