@@ -282,12 +282,17 @@ func (m *Manager) candidate(req Request, token Secret) Authorization {
 	return rec
 }
 
-// rotate gives rec a new token, and its answer in the key's keeping.
+// rotate gives rec a new token, and its answer in the key's keeping. Without a key,
+// that of the token before stays spent: its late twin must not do its work again.
 func (m *Manager) rotate(ctx context.Context, rec Authorization, token Secret, key *replayKey) (Authorization, error) {
 	now := m.now()
 	rec.TokenHash, rec.TokenLastEight = store.HashOf(token.Reveal()), lastEight(token.Reveal())
 	rec.IssuedAt, rec.UpdatedAt = now, now
-	rec.Replay = key.seal(token, false, now)
+	if key != nil {
+		rec.Replay = key.seal(token, false, now)
+	} else {
+		rec.Replay.Seal = spent(rec.Replay.Seal)
+	}
 	rec.ExpiresAt = time.Time{}
 	if m.cfg.Lifetime > 0 {
 		rec.ExpiresAt = now.Add(m.cfg.Lifetime)
@@ -413,12 +418,12 @@ func (m *Manager) byToken(ctx context.Context, token string) (Authorization, err
 	if rec.Expired(m.now()) {
 		return Authorization{}, store.ErrNotFound
 	}
-	if len(rec.Replay.Seal) > 0 {
+	if holdsAnswer(rec.Replay.Seal) {
 		// To verify is to read, and goes on where nothing can be written.
 		ctx, cancel := context.WithTimeout(ctx, sealPatience)
 		defer cancel()
 		wiped := rec
-		wiped.Replay.Seal = nil
+		wiped.Replay.Seal = spent(rec.Replay.Seal)
 		if wiped, err = m.store.Replace(ctx, wiped); err == nil {
 			rec = wiped
 		} // else the next use of the token does it, or the end of the window

@@ -41,6 +41,15 @@ func (h *handler) readBody(w *response, r *http.Request) ([]byte, error) {
 	return nil, errNotJSON
 }
 
+// unread is the error of a body that nobody looks into, and that did not arrive
+// whole or is too large. What it holds does not matter, nor how it is encoded.
+func (w *response) unread() error {
+	if errors.Is(w.bodyErr, errEncoded) {
+		return nil
+	}
+	return w.bodyErr
+}
+
 // straysAfter reports whether a line end may follow the request's body. Old
 // clients send one, the github package of npm among them, and net/http takes it
 // for the next request, except after POST: a connection that is used again would

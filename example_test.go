@@ -499,7 +499,7 @@ func ExampleManager_Create_idempotencyKey() {
 	fmt.Println(err)
 	// Output:
 	// true true
-	// authz: validation failed: Idempotency-Key custom (Idempotency-Key was used for a request whose token is in use by now)
+	// authz: validation failed: Idempotency-Key custom (Idempotency-Key was used for a request whose token was used or replaced since)
 }
 
 func ExampleManager_WipeReplays() {

@@ -238,10 +238,13 @@ func hostileRequests() []hostile {
 		}
 	}
 	for _, u := range []string{
-		"javascript:alert(1)", "JavaScript://x/%0aalert(1)", "data:text/html,x", "ftp://x", "file:///etc/passwd", "http://user@x", "http://u:p@x", "http://", "http:///x",
+		"javascript:alert(1)", "JavaScript://x/%0aalert(1)", "data:text/html,x", "ftp://x", "file:///etc/passwd", "http://", "http:///x",
 		"http:x", "https//x", "//x", "/x", "x", " http://x", "http://x y", "http://x/a b", "http://x/%zz", "http://[::1", "http://x:y", "http://:80", "http://?", "http://x\\\\y",
 	} {
 		rows = append(rows, hostile{name: "note_url " + u, status: 422, want: "note_url must be an absolute http or https URL", body: `{` + bodyKey + `,"note_url":"` + u + `"}`})
+	}
+	for _, u := range []string{"http://user@x", "http://u:p@x", "http://@x"} {
+		rows = append(rows, hostile{name: "note_url " + u, status: 422, want: "note_url must not hold a login or password", body: `{` + bodyKey + `,"note_url":"` + u + `"}`})
 	}
 	for _, scope := range []string{"", " ", "a b", `\"`, `\\`, `\u0000`, `\u007f`, "é", `\ud83d\udcbb`, `a\tb`, `a\n`} {
 		rows = append(rows, hostile{name: "scope " + scope, status: 422, want: "number 1 is none", body: `{` + bodyKey + `,"scopes":["` + scope + `"]}`})
@@ -494,6 +497,16 @@ func hostileCalls() []hostileCall {
 		}
 		for _, method := range []string{"GET", "DELETE"} {
 			add(hostileCall{name: "id " + id[:min(len(id), 20)], status: 404, want: "Not Found", call: method + " /applications/grants/" + strings.ReplaceAll(id, "{id}", "{grant}"), body: `{}`})
+		}
+	}
+
+	// A body that nobody asks for has its limits all the same.
+	for _, call := range []string{"DELETE /authorizations/{id}", "DELETE /applications/grants/{grant}"} {
+		add(hostileCall{name: "too large", status: 413, want: "too large", call: call, body: strings.Repeat(" ", 64<<10+1)})
+	}
+	for _, target := range []string{"token", "grant", "token/scoped"} {
+		for _, method := range []string{"GET", "POST", "DELETE"} {
+			add(hostileCall{name: "no id but an app's endpoint", status: 404, want: "Not Found", call: method + " /applications/grants/" + target, body: `{"access_token":"{token}"}`})
 		}
 	}
 

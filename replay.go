@@ -6,6 +6,7 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
+	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -48,8 +49,18 @@ func (p *problems) idempotencyKey(key Secret) {
 type replayKey struct {
 	id      store.Hash
 	aead    cipher.AEAD
-	request [sha256.Size]byte // what was asked for
+	request [sha256.Size]byte // what was asked for, as a keyed hash
 }
+
+// A Replay.Seal is the request's keyed hash and, behind it, the sealed answer for
+// as long as it can be had. The hash stays, for a key is good for one request.
+
+// spent is what is left of a seal when its answer was received, or is no answer
+// any more.
+func spent(seal []byte) []byte { return seal[:min(len(seal), sha256.Size)] }
+
+// holdsAnswer reports whether a seal is not spent.
+func holdsAnswer(seal []byte) bool { return len(seal) > sha256.Size }
 
 // replayKey derives the request's key, for its owner alone.
 func (req Request) replayKey(operation string) *replayKey {
@@ -86,49 +97,64 @@ func newReplayKey(key Secret, sender string, request ...any) *replayKey {
 	if err != nil {
 		panic(err) // strings and slices of them can be marshalled
 	}
-	return &replayKey{id: store.Hash(derive("id")), aead: aead, request: sha256.Sum256(text)}
+	mac := hmac.New(sha256.New, derive("request"))
+	mac.Write(text)
+	return &replayKey{id: store.Hash(derive("id")), aead: aead, request: [sha256.Size]byte(mac.Sum(nil))}
 }
+
+// bound is what a seal is bound to beside its key.
+func (k *replayKey) bound(request []byte) []byte { return append(k.id[:], request...) }
 
 // seal returns the Replay to keep with a token made at now.
 func (k *replayKey) seal(token Secret, created bool, now time.Time) store.Replay {
 	if k == nil {
 		return store.Replay{}
 	}
-	text := append(k.request[:], 0)
+	text := make([]byte, 1, 64)
 	if created {
-		text[sha256.Size] = 1
+		text[0] = 1
 	}
 	text = append(text, token.Reveal()...)
-	return store.Replay{ID: k.id, Seal: k.aead.Seal(nil, nil, text, k.id[:]), ExpiresAt: now.Add(ReplayWindow)}
+	seal := append(k.request[:], k.aead.Seal(nil, nil, text, k.bound(k.request[:]))...)
+	return store.Replay{ID: k.id, Seal: seal, ExpiresAt: now.Add(ReplayWindow)}
 }
 
 // made reports whether rec's token was made by a request with this key.
 func (k *replayKey) made(rec Authorization) bool { return k != nil && rec.Replay.ID == k.id }
 
-// open returns the answer that is kept with rec. Errors: *usedError; a
-// [*ValidationError] if it is the answer to another request.
+// open returns the answer that is kept with rec. Errors: a [*ValidationError] if
+// it is the answer to another request; *usedError.
 func (k *replayKey) open(rec Authorization) (Result, error) {
-	if len(rec.Replay.Seal) == 0 {
-		return Result{}, &usedError{rec.Key}
+	seal := rec.Replay.Seal
+	request := spent(seal)
+	damaged := len(request) != sha256.Size
+	var text []byte
+	if holdsAnswer(seal) {
+		var err error
+		text, err = k.aead.Open(nil, nil, seal[len(request):], k.bound(request))
+		damaged = err != nil || len(text) == 0
 	}
-	text, err := k.aead.Open(nil, nil, rec.Replay.Seal, k.id[:])
-	if err != nil || len(text) <= sha256.Size {
+	if damaged {
 		return Result{}, fmt.Errorf("authz: replay: the sealed answer of authorization %d is damaged", rec.ID)
 	}
-	if [sha256.Size]byte(text) != k.request {
+	if !hmac.Equal(request, k.request[:]) {
 		var p problems
 		p.add(idempotencyKeyField, CodeCustom, "Idempotency-Key was used for another request")
 		return Result{}, p.err()
 	}
+	if text == nil {
+		return Result{}, &usedError{rec.Key}
+	}
 	return Result{
 		Authorization: rec,
-		Token:         NewSecret(string(text[sha256.Size+1:])),
-		Created:       text[sha256.Size] == 1,
+		Token:         NewSecret(string(text[1:])),
+		Created:       text[0] == 1,
 		Replayed:      true,
 	}, nil
 }
 
-// usedError says that the answer was received: its token is in use.
+// usedError says that the answer was received, its token is in use, or that the
+// token was replaced since.
 type usedError struct{ key store.Key }
 
 func (e *usedError) Error() string { return e.validation().Error() }
@@ -144,7 +170,7 @@ func (e *usedError) As(target any) bool {
 
 func (e *usedError) validation() *ValidationError {
 	var p problems
-	p.add(idempotencyKeyField, CodeCustom, "Idempotency-Key was used for a request whose token is in use by now")
+	p.add(idempotencyKeyField, CodeCustom, "Idempotency-Key was used for a request whose token was used or replaced since")
 	return &ValidationError{Fields: p}
 }
 

@@ -303,8 +303,8 @@ func TestReplayEndsWithTheFirstUse(t *testing.T) {
 					t.Fatal(err)
 				}
 				rec, err := s.Get(ctx, owner, id)
-				if err != nil || len(rec.Replay.Seal) != 0 || rec.Replay.ID != first.Authorization.Replay.ID {
-					t.Errorf("after the first use: %+v, %v; want no seal", rec.Replay, err)
+				if err != nil || len(rec.Replay.Seal) != sha256.Size || rec.Replay.ID != first.Authorization.Replay.ID {
+					t.Errorf("after the first use: %+v, %v; want the hash of the request alone", rec.Replay, err)
 				}
 				if !rec.UpdatedAt.Equal(first.Authorization.UpdatedAt) {
 					t.Error("the use has changed UpdatedAt")
@@ -314,7 +314,7 @@ func TestReplayEndsWithTheFirstUse(t *testing.T) {
 					res, err := op.call(key1)
 					switch {
 					case op.name != "GetOrCreate":
-						if wantKeyError(t, "after the first use", err); !strings.Contains(fmt.Sprint(err), "in use") {
+						if wantKeyError(t, "after the first use", err); !strings.Contains(fmt.Sprint(err), "was used") {
 							t.Errorf("err = %v, want it to say that the token is in use", err)
 						}
 						if !reflect.DeepEqual(res, authz.Result{}) {
@@ -340,6 +340,48 @@ func TestReplayEndsWithTheFirstUse(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A key is good for one request, also after its token was replaced: the late twin
+// does nothing again, and another request is told that it is another.
+func TestReplayAfterTheTokenWasReplaced(t *testing.T) {
+	ctx := context.Background()
+	eachOperation(t, authz.Config{}, inMemory, func(t *testing.T, m *authz.Manager, _ *clock, op operation) {
+		first := mustCall(t, op, key1)
+		live := first.Token
+		if first.Authorization.ClientID != "" { // nothing replaces a personal one
+			second, err := m.Reset(ctx, authz.ResetRequest{ClientID: clientID, Token: first.Token})
+			if err != nil {
+				t.Fatal(err)
+			}
+			live = second.Token
+		} else if _, err := m.Verify(ctx, live.Reveal()); err != nil {
+			t.Fatal(err)
+		}
+		before := listed(t, m, owner)
+		res, err := op.call(key1)
+		switch {
+		case op.name == "GetOrCreate":
+			if err != nil || res.Created || res.Replayed || !res.Token.IsZero() || res.Authorization.ID != first.Authorization.ID {
+				t.Errorf("the same request = %+v, %v; want the existing one without token", res, err)
+			}
+		default:
+			if wantKeyError(t, "the same request", err); !strings.Contains(fmt.Sprint(err), "used or replaced") {
+				t.Errorf("the same request: %v", err)
+			}
+		}
+		if strings.HasPrefix(op.name, "Reset") || op.name == "Scoped" {
+			_, err = m.Reset(ctx, authz.ResetRequest{ClientID: clientID, Token: live, IdempotencyKey: key1})
+		} else {
+			_, err = m.GetOrCreate(ctx, request(fingerprint("of another request"), func(r *authz.Request) { r.IdempotencyKey = key1 }))
+		}
+		if wantKeyError(t, "another request", err); !strings.Contains(fmt.Sprint(err), "another request") {
+			t.Errorf("another request: %v", err)
+		}
+		if after := listed(t, m, owner); !slices.Equal(after, before) || !alive(t, m, live) {
+			t.Errorf("authorizations %v, want %v as before and the token alive", after, before)
+		}
+	})
 }
 
 // A use that cannot be noted is a use all the same: the token is right.
@@ -1062,11 +1104,11 @@ func opened(t testing.TB, rec authz.Authorization, key authz.Secret, sender stri
 	if err != nil {
 		t.Fatal(err)
 	}
-	seal := rec.Replay.Seal
-	if len(seal) < aead.NonceSize() {
+	if len(rec.Replay.Seal) < sha256.Size+aead.NonceSize() {
 		t.Fatal("nothing is sealed")
 	}
-	text, err := aead.Open(nil, seal[:aead.NonceSize()], seal[aead.NonceSize():], rec.Replay.ID[:])
+	request, seal := rec.Replay.Seal[:sha256.Size], rec.Replay.Seal[sha256.Size:]
+	text, err := aead.Open(nil, seal[:aead.NonceSize()], seal[aead.NonceSize():], append(rec.Replay.ID[:], request...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -1329,7 +1371,7 @@ func TestVerifyBesideWriter(t *testing.T) {
 		t.Errorf("Verify beside a writer = %v", verified)
 	}
 	rec, err := m.Verify(t.Context(), result.Token.Reveal())
-	if err != nil || rec.Replay.Seal != nil {
-		t.Errorf("Verify after it = %v, and the seal has %d bytes, want none", err, len(rec.Replay.Seal))
+	if err != nil || len(rec.Replay.Seal) != sha256.Size {
+		t.Errorf("Verify after it = %v, and the seal has %d bytes, want no more than the hash of the request", err, len(rec.Replay.Seal))
 	}
 }

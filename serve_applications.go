@@ -1,6 +1,7 @@
 package authz
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -11,6 +12,9 @@ import (
 
 // asApp lets the app in whose path it is.
 func (h *handler) asApp(w *response, r *http.Request) error {
+	if r.PathValue("client_id") == "grants" { // no app's: a user asks for a grant that cannot be
+		return cmp.Or(h.asUser(w, r), errNoRoute)
+	}
 	id, secret, ok := basicCredentials(r)
 	if !ok {
 		return ErrBadCredentials
@@ -85,9 +89,10 @@ func (h *handler) remake(w *response, r *http.Request, token string, run func(co
 		w.fail(err)
 		return
 	}
-	if user.ID == "" {
+	if user.ID == "" { // the token was dead: this is a replay, or the work of a request beside it
 		if user, err = h.userOf(ctx, result.Authorization); err != nil {
-			user = User{ID: result.Authorization.Owner, Login: result.Authorization.Owner}
+			w.fail(err) // nothing is lost: the replay can be had again
+			return
 		}
 	}
 	w.replayed(result)

@@ -364,6 +364,19 @@ func TestUsersLookup(t *testing.T) {
 	}
 	set("mona", nil)
 	wantAnswer(t, "found again", check(), 200, w.body())
+	// A replay shows no token of a user who may do nothing, and waits for one who cannot be looked up.
+	reset := func() answer {
+		t.Helper()
+		return s.send(t, "PATCH", ofApp+"/token", accessToken(token), asClient, "Idempotency-Key: idempotency-key-of-this-test")
+	}
+	first := reset()
+	set("", authz.ErrNotFound)
+	wantAnswer(t, "replay, gone", reset(), 404, message("Not Found"))
+	set("", errors.New("down"))
+	wantAnswer(t, "replay, down", reset(), 503, message("Service unavailable"), "Retry-After: 1")
+	set("mona", nil)
+	wantAnswer(t, "replay", reset(), 200, first.body, "Idempotency-Replayed: true")
+	token = issued(t, "reset", first)
 	// Revoking does not ask who the user is.
 	set("", errors.New("down"))
 	wantAnswer(t, "DELETE", s.send(t, "DELETE", ofApp+"/token", accessToken(token), asClient), 204, "")
@@ -395,7 +408,7 @@ func TestLegacyPathsLogNoToken(t *testing.T) {
 	keep(s.put(t, path, minimalBody, "Idempotency-Key: "+key))
 	token = keep(s.send(t, "POST", ofApp+"/tokens/"+token, "", asClient, "Idempotency-Key: "+key))
 	token = keep(s.send(t, "PATCH", ofApp+"/token", accessToken(token), asClient))
-	keep(s.send(t, "POST", ofApp+"/token/scoped", `{"access_token":"`+token+`","scopes":[]}`, asClient, "Idempotency-Key: "+key))
+	keep(s.send(t, "POST", ofApp+"/token/scoped", `{"access_token":"`+token+`","scopes":[]}`, asClient, "Idempotency-Key: "+key+"2"))
 	keep(s.send(t, "POST", "/authorizations", `{"note":"n"}`))
 	keep(s.put(t, path, `{`+secretField+`,"on_existing":"rotate"}`))
 	hubots := keep(s.put(t, path, minimalBody, "Authorization: "+basic("hubot", password), "X-GitHub-OTP: "+otpCode))

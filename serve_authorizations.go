@@ -210,6 +210,10 @@ func (h *handler) update(w *response, r *http.Request) {
 
 // delete answers DELETE /authorizations/{id}.
 func (h *handler) delete(w *response, r *http.Request) {
+	if err := w.unread(); err != nil {
+		w.fail(err)
+		return
+	}
 	ctx, cancel := h.bounded(r)
 	defer cancel()
 	if err := h.m.Delete(ctx, w.user.ID, pathID(r)); err != nil {

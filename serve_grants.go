@@ -63,6 +63,10 @@ func (h *handler) getGrant(w *response, r *http.Request) {
 
 // deleteGrant answers DELETE /applications/grants/{id}.
 func (h *handler) deleteGrant(w *response, r *http.Request) {
+	if err := w.unread(); err != nil {
+		w.fail(err)
+		return
+	}
 	ctx, cancel := h.bounded(r)
 	defer cancel()
 	if _, err := h.m.DeleteGrant(ctx, w.user.ID, pathID(r)); err != nil {

@@ -38,7 +38,7 @@ func (h *handler) asClient(w *response, r *http.Request) error {
 			return invalidRequest("Use one way of client authentication: Basic, or client_id and client_secret in the body")
 		}
 		basicID, basicSecret, ok := basicCredentials(r)
-		if !ok || inForm && basicID != id {
+		if escaped, err := url.QueryUnescape(basicID); !ok || inForm && basicID != id && (err != nil || escaped != id) {
 			return errInvalidClient
 		}
 		id, secret = basicID, basicSecret

@@ -169,6 +169,8 @@ func TestClientAuthentication(t *testing.T) {
 		{name: "newline in the credentials", auth: basic(clientID, clientSecret+"\r\n"), body: "token=x", status: 200},
 		{name: "Basic and client_id", auth: basic(clientID, clientSecret), body: form("token", "x", "client_id", clientID), status: 200},
 		{name: "Basic, escaped throughout", auth: basic(everyEscape(clientID), everyEscape(clientSecret)), body: "token=x", status: 200},
+		{name: "Basic, escaped, and client_id", auth: basic(everyEscape(clientID), everyEscape(clientSecret)), body: form("token", "x", "client_id", clientID), status: 200},
+		{name: "Basic, escaped, and another client_id", auth: basic(everyEscape(clientID), everyEscape(clientSecret)), body: form("token", "x", "client_id", otherClient), status: 401, want: wrong},
 		{name: "Basic, not escaped", auth: basic("odd00000000000000000", odd), body: "token=x", status: 200},
 		{name: "Basic, escaped", auth: basic("odd00000000000000000", url.QueryEscape(odd)), body: "token=x", status: 200},
 		{name: "body", body: form("token", "x", "client_id", clientID, "client_secret", clientSecret), status: 200},

@@ -66,7 +66,11 @@ func (p *problems) httpURL(field, value string) {
 		return
 	}
 	u, err := url.Parse(value)
-	if err != nil || u.Host == "" || u.Hostname() == "" || u.User != nil || strings.Contains(value, " ") ||
+	if err == nil && u.User != nil {
+		p.invalid(field, "must not hold a login or password")
+		return
+	}
+	if err != nil || u.Host == "" || u.Hostname() == "" || strings.Contains(value, " ") ||
 		(u.Scheme != "http" && u.Scheme != "https") {
 		p.invalid(field, "must be an absolute http or https URL")
 	}

@@ -63,7 +63,7 @@ type mAuth struct {
 type mReplay struct {
 	key, request string
 	created      bool
-	sealed       bool // the token was not used yet
+	sealed       bool // the token was neither used nor replaced yet
 	ends         time.Time
 }
 
@@ -234,10 +234,10 @@ func (m *model) once(sender, key, request string, do func(*mReplay) outcome) out
 		case r.replay == nil || r.replay.key != name || r.replay.ended(m.now):
 		case r.expired(m.now):
 			r.spent = true // a dead token is nobody's answer
-		case !r.replay.sealed:
-			return outcome{errs: []string{problems([]string{problem("Idempotency-Key", "custom")})}, rec: r, n: 1} // n: used
 		case r.replay.request != request:
 			return failed(problems([]string{problem("Idempotency-Key", "custom")}))
+		case !r.replay.sealed:
+			return outcome{errs: []string{problems([]string{problem("Idempotency-Key", "custom")})}, rec: r, n: 1} // n: used
 		default:
 			return outcome{rec: r, tok: r.tok, created: r.replay.created, replayed: true}
 		}
@@ -253,6 +253,16 @@ func (r *mAuth) keep(replay *mReplay, created bool, now time.Time) {
 	kept := *replay
 	kept.created, kept.ends = created, now.Add(10*time.Minute)
 	r.replay = &kept
+}
+
+// spend ends the answer that is kept; its key is not free before its time.
+func (r *mAuth) spend() {
+	if r.replay == nil || !r.replay.sealed {
+		return
+	}
+	spent := *r.replay
+	spent.sealed = false
+	r.replay = &spent
 }
 
 // ended: it counts as none, and may be wiped or not.
@@ -365,7 +375,11 @@ func (m *model) add(c mConfig, r mRequest, end time.Time, replay *mReplay) *mAut
 
 func (m *model) rotate(c mConfig, rec *mAuth, replay *mReplay) outcome {
 	rec.tok, rec.issued, rec.updated, rec.expires = m.newToken(c), m.now, m.now, c.end(m.now)
-	rec.keep(replay, false, m.now)
+	if replay != nil {
+		rec.keep(replay, false, m.now)
+	} else {
+		rec.spend()
+	}
 	m.event(mEvent{kind: "rotated", owner: rec.owner, client: rec.client, id: rec.id})
 	return outcome{rec: rec, tok: rec.tok}
 }
@@ -701,11 +715,7 @@ func (m *model) deleteAll(owner, client string) (a outcome) {
 func (m *model) use(c mConfig, t mGiven) *mAuth {
 	for _, r := range m.live() {
 		if t.text == "" && r.tok == t.n && m.tokens[t.n-1].prefix == c.prefix {
-			if r.replay != nil && r.replay.sealed {
-				replay := *r.replay
-				replay.sealed = false
-				r.replay = &replay
-			}
+			r.spend()
 			return r
 		}
 	}

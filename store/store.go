@@ -235,9 +235,10 @@ func (a Authorization) Expired(now time.Time) bool {
 type Replay struct {
 	// ID is derived from the key and from who sent it. It is unique.
 	ID Hash
-	// Seal holds the token, encrypted under a key that is derived from the
-	// Idempotency-Key and kept nowhere. It is empty once the token was used. At
-	// most 1024 bytes; nil and empty are the same.
+	// Seal holds a keyed hash of the request and, until the token is used, the
+	// token, encrypted; both under keys that are derived from the Idempotency-Key
+	// and kept nowhere. A Store knows nothing of it: at most 1024 bytes; nil and
+	// empty are the same.
 	Seal []byte
 	// ExpiresAt is the first instant at which WipeReplays removes it; until then
 	// it is found and in the way. It is not zero if there is an ID.
