@@ -175,6 +175,8 @@ func (m *Manager) Scoped(ctx context.Context, req ScopedRequest) (Result, error)
 		}
 		// Whoever has revoked the grant meanwhile may not have seen this one.
 		if _, err := m.Check(ctx, req.ClientID, req.Token.Reveal()); err != nil {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+			defer cancel()
 			if err := m.Delete(ctx, asked.Owner, result.Authorization.ID); err != nil && !errors.Is(err, ErrNotFound) {
 				return Result{}, err
 			}
@@ -182,6 +184,9 @@ func (m *Manager) Scoped(ctx context.Context, req ScopedRequest) (Result, error)
 		}
 		return result, nil
 	})
+	if err == nil && result.Replayed { // who made it may not have come to look again
+		_, err = m.Check(ctx, req.ClientID, req.Token.Reveal())
+	}
 	if err != nil {
 		return Result{}, err
 	}

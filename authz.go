@@ -297,11 +297,17 @@ func (m *Manager) rotate(ctx context.Context, rec Authorization, token Secret, k
 	if m.cfg.Lifetime > 0 {
 		rec.ExpiresAt = now.Add(m.cfg.Lifetime)
 	}
-	rec, err := m.store.Replace(ctx, rec)
-	if err == nil {
-		m.event(ctx, EventRotated, rec)
+	next, err := m.store.Replace(ctx, rec)
+	if conflict := new(store.ConflictError); errors.Is(err, store.ErrConflict) && !errors.As(err, &conflict) {
+		// It may have taken effect, its answer been lost, and another change have come since.
+		if ours, found := m.store.GetByTokenHash(ctx, rec.TokenHash); found == nil {
+			next, err = ours, nil
+		}
 	}
-	return rec, err
+	if err == nil {
+		m.event(ctx, EventRotated, next)
+	}
+	return next, err
 }
 
 // trim deletes the oldest live authorizations above the limit, of those of

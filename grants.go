@@ -148,7 +148,7 @@ func (m *Manager) DeleteGrant(ctx context.Context, owner string, id int64) (auth
 }
 
 func (m *Manager) deleteGrant(ctx context.Context, owner, clientID string) (int64, error) {
-	n, err := m.store.DeleteAll(ctx, store.Selection{Owner: &owner, ClientID: &clientID})
+	n, err := m.deleteAll(ctx, store.Selection{Owner: &owner, ClientID: &clientID})
 	if err == nil && n == 0 {
 		err = store.ErrNotFound // somebody else was faster
 	}

@@ -1375,3 +1375,83 @@ func TestVerifyBesideWriter(t *testing.T) {
 		t.Errorf("Verify after it = %v, and the seal has %d bytes, want no more than the hash of the request", err, len(rec.Replay.Seal))
 	}
 }
+
+// loseTheAnswer makes the next Replace take effect and lose its answer, while a
+// PATCH comes before the store repeats the statement.
+func loseTheAnswer(t *testing.T, s *spy) {
+	s.after = func(method string, res any, err error) error {
+		if method != "Replace" || err != nil {
+			return err
+		}
+		s.after = nil
+		stored := res.(store.Authorization)
+		sent, patched := stored, stored
+		sent.Revision--
+		patched.Note = "patched"
+		if _, err := s.Store.Replace(context.Background(), patched); err != nil {
+			t.Error(err)
+		}
+		_, err = s.Store.Replace(context.Background(), sent)
+		return err
+	}
+}
+
+// A rotation that took effect is one, whatever came after it: no second 201, and no
+// token that nobody gets.
+func TestRotationWithALostAnswerAndAnUpdate(t *testing.T) {
+	ctx := context.Background()
+	s, h := &spy{Store: memory.New()}, new(hearing)
+	m, _ := newManager(t, s, authz.Config{OnEvent: h.hear})
+	first := mustGet(t, m, request())
+	h.take()
+	loseTheAnswer(t, s)
+	rotated := mustGet(t, m, request(onExisting(authz.OnExistingRotate)))
+	if rotated.Created || rotated.Authorization.ID != first.Authorization.ID || !alive(t, m, rotated.Token) || alive(t, m, first.Token) {
+		t.Errorf("rotate = %+v; want the new token of the same authorization", rotated)
+	}
+	loseTheAnswer(t, s)
+	reset, err := m.Reset(ctx, authz.ResetRequest{ClientID: clientID, Token: rotated.Token})
+	if err != nil || !alive(t, m, reset.Token) || alive(t, m, rotated.Token) {
+		t.Errorf("Reset = %+v, %v; want the new token", reset, err)
+	}
+	if events := h.take(); len(events) != 2 || events[0].Kind != authz.EventRotated || events[1].Kind != authz.EventRotated {
+		t.Errorf("events: %+v, want two rotations", events)
+	}
+}
+
+// A scoped token that cannot be taken back at once, after the grant was revoked
+// beside it, is shown to nobody.
+func TestScopedOfARevokedGrantIsNotReplayed(t *testing.T) {
+	for _, trouble := range []string{"Delete fails", "the context ends"} {
+		s := &spy{Store: memory.New()}
+		m, _ := newManager(t, s, authz.Config{})
+		wide := mustGet(t, m, request(scopes("a", "b")))
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		s.before = func(method string, _ ...any) error {
+			if method == "Create" {
+				if _, err := m.RevokeGrant(t.Context(), clientID, wide.Token.Reveal()); err != nil {
+					t.Error(err)
+				}
+			}
+			if method == "Delete" && trouble == "Delete fails" {
+				return errors.New("away")
+			}
+			return nil
+		}
+		s.after = func(method string, _ any, err error) error {
+			if method == "Create" && trouble == "the context ends" {
+				cancel()
+			}
+			return err
+		}
+		req := authz.ScopedRequest{ClientID: clientID, Token: wide.Token, Scopes: []string{"a"}, IdempotencyKey: key1}
+		if res, err := m.Scoped(ctx, req); err == nil || !res.Token.IsZero() {
+			t.Errorf("%s: Scoped = %+v, %v; want an error", trouble, res, err)
+		}
+		s.before, s.after = nil, nil
+		if res, err := m.Scoped(t.Context(), req); !errors.Is(err, authz.ErrNotFound) || !res.Token.IsZero() {
+			t.Errorf("%s, again: Scoped = %+v, %v; want ErrNotFound", trouble, res, err)
+		}
+	}
+}

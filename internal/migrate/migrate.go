@@ -41,7 +41,7 @@ type Set struct {
 var (
 	SQLite = []string{"BEGIN IMMEDIATE"}
 	// The number is arbitrary, and the same in all versions of this module.
-	Postgres = []string{"BEGIN", "SELECT pg_advisory_xact_lock(8102264130119521)"}
+	Postgres = []string{"BEGIN ISOLATION LEVEL READ COMMITTED", "SELECT pg_advisory_xact_lock(8102264130119521)"}
 )
 
 // Load reads the migrations from dir of fsys. It panics on a file that does not

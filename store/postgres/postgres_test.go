@@ -80,9 +80,15 @@ func TestNewPooled(t *testing.T) {
 		}))
 }
 
-// Ten processes that start at once, on an empty schema.
+// Ten processes that start at once, on an empty schema, whatever the server's
+// default isolation is: a stricter one shows each the schema before it had its turn.
 func TestMigrateAtOnce(t *testing.T) {
-	dsn := pgtest.DSN(t)
+	for _, isolation := range []string{"read%20committed", "repeatable%20read", "serializable"} {
+		t.Run(isolation, func(t *testing.T) { migrateAtOnce(t, pgtest.DSN(t)+"&default_transaction_isolation="+isolation) })
+	}
+}
+
+func migrateAtOnce(t *testing.T, dsn string) {
 	var wg sync.WaitGroup
 	for range 10 {
 		wg.Go(func() {

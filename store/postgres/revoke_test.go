@@ -2,9 +2,14 @@ package postgres_test
 
 import (
 	"database/sql"
+	"errors"
+	"fmt"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/seed-926035fd/authz"
+	"github.com/seed-926035fd/authz/internal/pgtest"
 	"github.com/seed-926035fd/authz/store"
 )
 
@@ -83,5 +88,54 @@ func TestDeleteAllBesideReplace(t *testing.T) {
 		"UPDATE authz_authorizations SET token_hash = $2, revision = revision + 1 WHERE id = $1", rec.ID, young[:])
 	if _, err := s.GetByTokenHash(t.Context(), young); n != 0 || err != nil {
 		t.Errorf("DeleteAll of the old token = %d, and the new one: %v; want 0 and the record", n, err)
+	}
+}
+
+// A transaction that deletes does not see what is committed beside it: a scoped
+// token that was made of a revoked one must not outlive the revocation.
+func TestScopedBesideRevokeAll(t *testing.T) {
+	t.Parallel()
+	s := open(t, pgtest.DSN(t))
+	m, err := authz.New(s, authz.Config{MaxPerScopes: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	app, secret, err := m.RegisterApp(t.Context(), authz.NewApp{Name: "app"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for round := range 100 { // of 200, 32 left a token without a second look
+		owner := fmt.Sprint("user ", round)
+		wide, err := m.GetOrCreate(t.Context(), authz.Request{Owner: owner, ClientID: app.ClientID, ClientSecret: secret, Scopes: []string{"a"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		start := make(chan struct{})
+		var made [4]authz.Secret
+		var wg sync.WaitGroup
+		for i := range made {
+			wg.Go(func() {
+				<-start
+				if res, err := m.Scoped(t.Context(), authz.ScopedRequest{ClientID: app.ClientID, Token: wide.Token, Scopes: []string{"a"}}); err == nil {
+					made[i] = res.Token
+				} else if !errors.Is(err, authz.ErrNotFound) {
+					t.Errorf("Scoped = %v", err)
+				}
+			})
+		}
+		wg.Go(func() {
+			<-start
+			time.Sleep(time.Duration(round%20) * 200 * time.Microsecond)
+			if _, err := m.RevokeAll(t.Context(), authz.Revocation{Owner: owner}); err != nil {
+				t.Errorf("RevokeAll = %v", err)
+			}
+		})
+		close(start)
+		wg.Wait()
+		for _, token := range made {
+			if _, err := m.Verify(t.Context(), token.Reveal()); !errors.Is(err, authz.ErrInvalidToken) {
+				t.Fatalf("round %d: a scoped token after RevokeAll: %v, want ErrInvalidToken", round, err)
+			}
+		}
 	}
 }

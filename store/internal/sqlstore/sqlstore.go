@@ -156,7 +156,7 @@ func do[T any](ctx context.Context, s *Store, what string, m mode, fn func(conte
 		}
 		class := sqlerr.Classify(err)
 		if class == sqlerr.ReadOnly {
-			s.dropIdle(ctx)
+			_, _ = attemptOnce(ctx, s, func(ctx context.Context) (struct{}, error) { s.dropIdle(ctx); return struct{}{}, nil })
 		}
 		pause, again := backoff(class, attempt)
 		if _, bounded := ctx.Deadline(); !bounded && time.Now().After(giveUp) {
@@ -183,7 +183,12 @@ func attemptOnce[T any](ctx context.Context, s *Store, fn func(context.Context) 
 	}
 	if !s.d.Detached || ctx.Done() == nil {
 		defer give(s.calls)
-		return fn(ctx)
+		out, err := fn(ctx)
+		if err == nil && ctx.Err() != nil {
+			// database/sql closes a row's statement itself when ctx ends, and drops the error of the COMMIT in it.
+			return zero, ctx.Err()
+		}
+		return out, err
 	}
 	type result struct {
 		out T
