@@ -28,7 +28,8 @@ func (c *Client) Revoke(ctx context.Context, token string) error {
 }
 
 // RevokeGrant revokes all of the app's tokens that belong to the user of this
-// one. Errors as of [Client.Check].
+// one. Errors as of [Client.Check]; 404 also if it was carried out and its answer
+// lost, since the token is dead then as it would be otherwise.
 func (c *Client) RevokeGrant(ctx context.Context, token string) error {
 	_, err := c.asApp(ctx, "revoke grant", http.MethodDelete, "/grant", token)
 	return err
@@ -48,6 +49,8 @@ func (c *Client) asApp(ctx context.Context, op, method, path, token string) (ans
 	}
 	return c.do(ctx, call{
 		op: op, method: method, path: "/applications/" + c.cfg.ClientID + path, token: token,
-		body: map[string]string{"access_token": token}, keyed: method == http.MethodPatch, gone: method == http.MethodDelete,
+		body: map[string]string{"access_token": token}, keyed: method == http.MethodPatch,
+		// That the token is gone says nothing of the others of its grant.
+		gone: method == http.MethodDelete && path == "/token",
 	})
 }

@@ -127,7 +127,7 @@ const (
 // safely be repeated: GET, PUT and DELETE by their nature, POST and PATCH
 // because they carry an Idempotency-Key, read only (Check) or set what they set
 // once more (Update). A repeated deletion that is answered 404 is taken to have
-// been done the first time.
+// been done the first time, but for RevokeGrant.
 //
 // The caller's context ends waiting at once. Where its deadline leaves no time
 // to wait, the last error is returned without waiting.

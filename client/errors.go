@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -192,17 +193,18 @@ func (s secrets) clean(text string) string {
 	}, text)
 }
 
-// hide takes the secrets out of a text.
+// hide takes the secrets out of a text. Of two that begin at one place the longer
+// goes: the shorter may be a piece of it.
 func (s secrets) hide(text string) string {
-	for _, secret := range s {
+	var pairs []string
+	for _, secret := range slices.SortedFunc(slices.Values(s), func(a, b string) int { return len(b) - len(a) }) {
 		if secret == "" {
 			continue
 		}
 		quoted := strconv.Quote(secret)
-		text = strings.ReplaceAll(text, secret, redacted)
-		text = strings.ReplaceAll(text, quoted[1:len(quoted)-1], redacted)
+		pairs = append(pairs, secret, redacted, quoted[1:len(quoted)-1], redacted)
 	}
-	return text
+	return strings.NewReplacer(pairs...).Replace(text)
 }
 
 // err returns err, or, if its text holds a secret, one that does not.

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -155,7 +156,14 @@ func TestLostAnswerOfOthers(t *testing.T) {
 				return errors.New("no grant")
 			}, true},
 			{"Revoke", func(t *testing.T, a client.Authorization) error { return c.Revoke(t.Context(), a.Token.Reveal()) }, true},
-			{"RevokeGrant", func(t *testing.T, a client.Authorization) error { return c.RevokeGrant(t.Context(), a.Token.Reveal()) }, true},
+			{"RevokeGrant", func(t *testing.T, a client.Authorization) error {
+				// That the token is gone does not say that the others are: it may have died otherwise.
+				err := c.RevokeGrant(t.Context(), a.Token.Reveal())
+				if e := new(client.Error); !errors.As(err, &e) || e.StatusCode != 404 {
+					return fmt.Errorf("RevokeGrant = %w, want 404", err)
+				}
+				return nil
+			}, true},
 		} {
 			t.Run(test.name, func(t *testing.T) {
 				a := made(t)
@@ -465,5 +473,94 @@ func TestCircularPages(t *testing.T) {
 	}
 	if n != 2 {
 		t.Errorf("got %d, want 2", n)
+	}
+}
+
+// answering is a client of a server that answers as told, request by request; the
+// last answer is that to all others.
+func answering(t *testing.T, answers ...func(w http.ResponseWriter)) *client.Client {
+	t.Helper()
+	var n atomic.Int32
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		answers[min(int(n.Add(1)), len(answers))-1](w)
+	}))
+	t.Cleanup(srv.Close)
+	c, err := client.New(client.Config{BaseURL: srv.URL, ClientID: "abc", ClientSecret: client.NewSecret("s3cr3t-s3cr3t"), Retry: client.Retry{Wait: time.Millisecond}})
+	check(t, err)
+	return c
+}
+
+func page(status int, body string) func(http.ResponseWriter) {
+	return func(w http.ResponseWriter) {
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, body)
+	}
+}
+
+// Nothing counts as revoked that the server did not say so of.
+func TestRevocationThatDidNotHappen(t *testing.T) {
+	ctx, notFound := t.Context(), page(404, `{"message":"Not Found"}`)
+	if err := answering(t, page(503, "{}"), notFound).RevokeGrant(ctx, "azt_x"); err == nil {
+		t.Error("RevokeGrant: 503, then 404: no error, though the token may have died otherwise")
+	}
+	if err := answering(t, page(502, ""), notFound).Revoke(ctx, "azt_x"); err != nil {
+		t.Errorf("Revoke: 502, then the server's 404: %v", err)
+	}
+	if err := answering(t, page(502, ""), page(404, "default backend - 404")).Revoke(ctx, "azt_x"); err == nil {
+		t.Error("Revoke: 502, then a proxy's 404: no error")
+	}
+	for _, status := range []int{200, 202} {
+		c := answering(t, page(status, "<html>"))
+		if c.Revoke(ctx, "azt_x") == nil || c.Delete(ctx, mona, 7) == nil || c.DeleteGrant(ctx, mona, 7) == nil {
+			t.Errorf("a web page with status %d: no error", status)
+		}
+	}
+}
+
+// A short secret may be a piece of a longer one, and must not leave the rest of it.
+func TestErrorsHidePiecesOfSecrets(t *testing.T) {
+	c := answering(t, page(422, `{"message":"you sent s3cr3t-s3cr3t and 3"}`))
+	_, err := c.GetOrCreate(t.Context(), client.Credentials{Login: "mona", Password: client.NewSecret("3")}, client.Request{})
+	if want := "client: get or create: 422 you sent [redacted] and [redacted]"; err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
+// The transport repeats a request of its own, and cannot dial any more: the code has
+// reached the server all the same, and is lost, not refused.
+func TestCodeLostByTheTransport(t *testing.T) {
+	var n, dials atomic.Int32
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		switch {
+		case n.Add(1) == 2: // the code is used up, and the connection breaks
+			conn, _, _ := w.(http.Hijacker).Hijack()
+			_ = conn.Close()
+		case r.Header.Get("X-GitHub-OTP") == "222222":
+			page(201, `{"id":1,"token":"t"}`)(w)
+		default:
+			w.Header().Set("X-GitHub-OTP", "required; app")
+			w.WriteHeader(401)
+		}
+	}))
+	t.Cleanup(srv.Close)
+	transport := &http.Transport{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if dials.Add(1) == 2 {
+			return nil, &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("connection refused")}
+		}
+		return new(net.Dialer).DialContext(ctx, network, addr)
+	}}
+	var lost []bool
+	c, err := client.New(client.Config{
+		BaseURL: srv.URL, ClientID: "abc", ClientSecret: client.NewSecret("secret"), HTTPClient: &http.Client{Transport: transport}, Retry: client.Retry{Wait: time.Millisecond},
+		OTP: func(_ context.Context, ch client.Challenge) (string, error) {
+			lost = append(lost, ch.Lost)
+			return strings.Repeat(strconv.Itoa(ch.Attempt), 6), nil
+		},
+	})
+	check(t, err)
+	if _, err := c.GetOrCreate(t.Context(), mona, client.Request{}); err != nil || !slices.Equal(lost, []bool{false, true}) {
+		t.Errorf("err %v, Challenge.Lost %v, want false and then true", err, lost)
 	}
 }

@@ -96,12 +96,32 @@ func (f File) Load(context.Context) (string, error) {
 	return strings.TrimSpace(string(content)), nil
 }
 
+// target is where symbolic links lead, also if there is nothing yet.
+func (f File) target() string {
+	path := string(f)
+	for range 40 {
+		if target, err := filepath.EvalSymlinks(path); err == nil {
+			return target
+		}
+		next, err := os.Readlink(path)
+		if err != nil {
+			break // no link, or nothing at all
+		}
+		if !filepath.IsAbs(next) {
+			folder := filepath.Dir(path)
+			if real, err := filepath.EvalSymlinks(folder); err == nil {
+				folder = real
+			}
+			next = filepath.Join(folder, next)
+		}
+		path = next
+	}
+	return path
+}
+
 // Save writes the token to the file, or removes the file if token is "".
 func (f File) Save(_ context.Context, token string) error {
-	path := string(f)
-	if target, err := filepath.EvalSymlinks(path); err == nil {
-		path = target
-	}
+	path := f.target()
 	if token == "" {
 		if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
 			return err

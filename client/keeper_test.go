@@ -110,6 +110,17 @@ func TestFile(t *testing.T) {
 		if must(os.Lstat(link)).Mode()&os.ModeSymlink == 0 {
 			t.Error("the link is gone")
 		}
+		// Where it leads, a token may have to be made first.
+		relative := filepath.Join(dir, "relative")
+		check(t, os.Symlink(filepath.Base(link), relative))
+		check(t, client.File(relative).Save(ctx, ""))
+		load("")
+		check(t, client.File(relative).Save(ctx, "made"))
+		load("made")
+		if must(os.Lstat(relative)).Mode()&os.ModeSymlink == 0 || must(os.Lstat(link)).Mode()&os.ModeSymlink == 0 {
+			t.Error("a link that led nowhere is gone")
+		}
+		check(t, os.Remove(relative))
 	}
 	check(t, os.WriteFile(path, []byte("\n  five \r\n\n"), 0o600)) // by hand
 	load("five")

@@ -63,7 +63,9 @@ func (c *Client) do(ctx context.Context, q call) (answer, error) {
 			return answer{}, fmt.Errorf("client: %s: %w", q.op, ctx.Err())
 		case err != nil:
 			err = fmt.Errorf("client: %s: %w", q.op, x.hidden.err(err))
-		case a.status/100 == 2, a.status == http.StatusNotFound && q.gone && x.unsure:
+		case a.status/100 == 2 && q.method == http.MethodDelete && a.status != http.StatusNoContent: // some other page
+			return answer{}, notOurs(q.op, a, "a deletion is answered with 204")
+		case a.status/100 == 2, a.notFound() && q.gone && x.unsure:
 			return a, nil
 		default:
 			e = newError(q.op, a)
@@ -78,7 +80,7 @@ func (c *Client) do(ctx context.Context, q call) (answer, error) {
 		if attempt == c.cfg.Retry.Attempts || !retryable(err) {
 			return answer{}, err
 		}
-		if !neverSent(err) {
+		if x.sent || !neverSent(err) {
 			x.unsure, x.lost = true, true
 		}
 		wait, ok := c.wait(attempt, e)
@@ -107,6 +109,7 @@ type exchange struct {
 	hidden secrets
 
 	asked, refused int  // one-time passwords
+	sent           bool // the last attempt has left, whatever its error says
 	unsure         bool // an attempt may have done the work
 	lost           bool // an attempt may have used up the one-time password
 }
@@ -182,6 +185,7 @@ func (x *exchange) send(ctx context.Context) (answer, error) {
 	var written atomic.Int32
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { written.Add(1) }})
 	defer func() {
+		x.sent = written.Load() > 0
 		if written.Load() > 1 {
 			x.unsure, x.lost = true, true
 		}
@@ -208,6 +212,15 @@ func (x *exchange) send(ctx context.Context) (answer, error) {
 		return answer{}, permanent{fmt.Errorf("the answer is larger than %d bytes", maxAnswer)}
 	}
 	return answer{resp.StatusCode, resp.Header, content, x.hidden}, nil
+}
+
+// notFound reports whether it is the server itself that knows no such record, and
+// not a proxy on the way.
+func (a answer) notFound() bool {
+	var body struct {
+		Message string `json:"message"`
+	}
+	return a.status == http.StatusNotFound && json.Unmarshal(a.body, &body) == nil && body.Message != ""
 }
 
 // challenged reports whether the server wants a one-time password.
