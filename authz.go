@@ -310,6 +310,10 @@ func (m *Manager) rotate(ctx context.Context, rec Authorization, token Secret, k
 	return next, err
 }
 
+// trimAtOnce bounds what one creation deletes: where a limit is new there can be
+// very many, and the token that was made waits.
+const trimAtOnce = 1000
+
 // trim deletes the oldest live authorizations above the limit, of those of
 // created's user and app that count. Its errors are dropped: the authorization is
 // there, its token must reach the caller, and the next creation trims again.
@@ -317,18 +321,18 @@ func (m *Manager) trim(ctx context.Context, created Authorization, limit int, co
 	if limit <= 0 {
 		return
 	}
-	var live []Authorization
+	var live []int64
 	for rec, err := range m.walk(ctx, created.Owner, &created.ClientID) {
 		if err != nil {
 			return
 		}
 		if counts(rec) {
-			live = append(live, rec)
+			live = append(live, rec.ID)
 		}
 	}
-	for _, rec := range live[:max(0, len(live)-limit)] {
-		if m.store.Delete(ctx, rec.Owner, rec.ID) == nil {
-			m.cfg.event(ctx, Event{Kind: EventRevoked, Reason: ReasonLimit, Owner: rec.Owner, ClientID: rec.ClientID, ID: rec.ID, Count: 1})
+	for _, id := range live[:min(max(0, len(live)-limit), trimAtOnce)] {
+		if m.store.Delete(ctx, created.Owner, id) == nil {
+			m.cfg.event(ctx, Event{Kind: EventRevoked, Reason: ReasonLimit, Owner: created.Owner, ClientID: created.ClientID, ID: id, Count: 1})
 		}
 	}
 }
