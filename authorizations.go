@@ -345,8 +345,9 @@ type Revocation struct {
 	DryRun bool
 }
 
-// RevokeAll revokes all that r selects in one step, and returns how many
-// authorizations it was, expired ones included. Their tokens are dead when
+// RevokeAll revokes all that r selects in one step, and after that what was made
+// meanwhile of a token that it has revoked; it returns how many authorizations it
+// was, expired ones included. Their tokens are dead when
 // RevokeAll returns. First change what lets people in (password, account): a
 // request that was let in at the same moment can still make another one. Errors:
 // [*ValidationError]; anything else is the store's.

@@ -52,11 +52,9 @@ type replayKey struct {
 	request [sha256.Size]byte // what was asked for, as a keyed hash
 }
 
-// A Replay.Seal is the request's keyed hash and, behind it, the sealed answer for
-// as long as it can be had. The hash stays, for a key is good for one request.
-
-// spent is what is left of a seal when its answer was received, or is no answer
-// any more.
+// spent is what is left of a Replay.Seal when its answer was received, or is no
+// answer any more: the keyed hash of the request, behind which the sealed answer
+// stood. It stays, for a key is good for one request.
 func spent(seal []byte) []byte { return seal[:min(len(seal), sha256.Size)] }
 
 // holdsAnswer reports whether a seal is not spent.

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -311,4 +312,19 @@ func lastWord(args string) []string {
 		return []string{""}
 	}
 	return nil
+}
+
+func TestScopesFlag(t *testing.T) {
+	for _, test := range []struct{ values, want []string }{
+		{nil, nil}, // the flag is not there
+		{[]string{""}, []string{}},
+		{[]string{"repo,user"}, []string{"repo", "user"}},
+		{[]string{"repo", "", "user,gist"}, []string{"repo", "user", "gist"}},
+		{[]string{"", "repo"}, []string{"repo"}},
+		{[]string{"repo,"}, []string{"repo", ""}}, // refused, as no scope-token is empty
+	} {
+		if got := scopes(test.values); !slices.Equal(got, test.want) || (got == nil) != (test.want == nil) {
+			t.Errorf("%q: got %q, want %q", test.values, got, test.want)
+		}
+	}
 }

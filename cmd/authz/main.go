@@ -174,12 +174,17 @@ func arg(name string) cobra.PositionalArgs {
 	}
 }
 
-// scopes are the values of a flag that may be repeated and holds lists as well.
-func scopes(values []string) []string {
-	if values == nil {
-		return nil
+// scopes are the values of a flag that may be repeated and holds lists as well; ""
+// is an empty list.
+func scopes(values []string) (all []string) {
+	for _, list := range values {
+		if list != "" {
+			all = append(all, strings.Split(list, ",")...)
+		} else if all == nil {
+			all = []string{}
+		}
 	}
-	return strings.Split(strings.Join(values, ","), ",")
+	return all
 }
 
 // at says where to read how the command is used.
