@@ -31,8 +31,8 @@
 // "storage is unavailable, the outcome is unknown". After such an error the
 // caller may repeat the call with the same arguments, and the repeat must
 // behave as if the failed call and the repeat were one; only a repeat of Delete
-// or DeleteApp may return ErrNotFound, and a repeat of DeleteAll or WipeReplays
-// a smaller number. Errors must not hold token hashes, secret hashes or
+// or DeleteApp may return ErrNotFound, and a repeat of DeleteAll, WipeReplays or
+// Purge a smaller number. Errors must not hold token hashes, secret hashes or
 // parameters of statements.
 //
 // A nil error means that the change is as durable as the Store makes it: no
@@ -110,6 +110,10 @@ type Authorizations interface {
 	// ErrNotFound. The zero Hash is nobody's.
 	GetByReplay(ctx context.Context, id Hash) (Authorization, error)
 
+	// Lookup is GetByTokenHash that also returns what stands beside the record,
+	// all as of one moment. It is the read of every verification: one round trip.
+	Lookup(ctx context.Context, hash Hash) (Authorization, Standing, error)
+
 	// List returns the records that match q, in rising order of ID; a page
 	// shorter than q.Limit is the last. A record that exists during the whole
 	// of a walk by After through several pages appears in it exactly once,
@@ -121,13 +125,18 @@ type Authorizations interface {
 
 	// Replace stores rec in the place of the record with its ID, Owner and
 	// Revision, raises Revision by one and returns what is now stored. Owner,
-	// ClientID, ID and CreatedAt of a record never change: a Store takes them
-	// from the stored record.
+	// ClientID, ID and CreatedAt of a record never change, and LastUsedAt is
+	// Touch's: a Store takes them from the stored record.
+	//
+	// ExpiresAt becomes what rec says, even where a Touch has raised it since
+	// rec was read, for that changes no Revision: a caller who leaves it as it
+	// was takes that rise back, and the next Touch makes up for it.
 	//
 	// It returns ErrNotFound if owner has no record with that ID, and
 	// ErrConflict if its Revision is another one; a *ConflictError if another
 	// record is in the way. A repeat of a call that has taken effect already,
-	// with its answer lost, returns the stored record and no error.
+	// with its answer lost, returns the stored record and no error, also if a
+	// Touch came in between.
 	Replace(ctx context.Context, rec Authorization) (Authorization, error)
 
 	// Delete removes the record with this ID if it belongs to owner, else it
@@ -142,6 +151,74 @@ type Authorizations interface {
 	// WipeReplays removes the Replay of all records where its ExpiresAt is not
 	// after now, and returns how many it has removed. Revisions stay.
 	WipeReplays(ctx context.Context, now time.Time) (int64, error)
+
+	// Touch stores that tokens were used. It raises LastUsedAt of each record
+	// named to the Use's At, if that is later. Where it does, the record has an
+	// IdleTimeout and an ExpiresAt, and had not expired at At, it also raises
+	// ExpiresAt to At + IdleTimeout, at most to EndsAt; it never lowers it.
+	// Revision and UpdatedAt stay. Records that are not there are left out,
+	// without an error. No two uses have one ID, and there can be thousands.
+	//
+	// All of it is one step where the Store has such. The order does not
+	// matter, and Touches that race leave the latest time.
+	Touch(ctx context.Context, uses []Use) error
+
+	// Suspend makes Lookup say Suspended for all records of the owner, those
+	// that will be made included, until Resume. Resume ends it. To suspend
+	// who is suspended, or resume who is not, changes nothing and is no error.
+	// An owner needs no records for it, and DeleteAll does not end it. at is
+	// not the zero time.
+	Suspend(ctx context.Context, owner string, at time.Time) error
+	Resume(ctx context.Context, owner string) error
+
+	// Suspended returns when the owner was suspended, the zero time if they are
+	// not.
+	Suspended(ctx context.Context, owner string) (time.Time, error)
+}
+
+// Housekeeper is a Store that finds and removes what time has passed by. It is
+// an ability of its own: a Store can do without.
+type Housekeeper interface {
+	// Purge removes at most limit (> 0) records whose ExpiresAt is not after
+	// before, the longest expired first, and returns how many went. It is meant
+	// to be called again until it returns less than limit. It may leave out
+	// records that another call is changing or removing at that moment.
+	Purge(ctx context.Context, before time.Time, limit int) (int64, error)
+
+	// Expiring returns the records of all owners whose ExpiresAt is after from
+	// and not after to, in the order of (ExpiresAt, ID), beginning behind the
+	// position after (the zero Position is before all), at most limit (> 0) of
+	// them.
+	Expiring(ctx context.Context, from, to time.Time, after Position, limit int) ([]Authorization, error)
+
+	// Unused returns the records of all owners that were made before since, were
+	// not used from since on (LastUsedAt), and have not expired at liveAt, in
+	// rising order of ID, beginning after the ID after. It looks at a bounded
+	// number of records in each call, and returns at most limit (> 0): next is
+	// the after of the next call, 0 at the end. A page can be empty though there
+	// is a next one.
+	Unused(ctx context.Context, since, liveAt time.Time, after int64, limit int) (page []Authorization, next int64, err error)
+}
+
+// Position is a place in the order of Housekeeper.Expiring.
+type Position struct {
+	ExpiresAt time.Time
+	ID        int64
+}
+
+// Use says when a token was used.
+type Use struct {
+	ID int64 // of the authorization
+	At time.Time
+}
+
+// Standing is what stands beside an authorization.
+type Standing struct {
+	// App says that its ClientID is that of an app in this Store. It is false
+	// for personal authorizations.
+	App bool
+	// Suspended says that its owner or its app is suspended.
+	Suspended bool
 }
 
 // Apps keeps registered OAuth apps. A host that has a table of apps already
@@ -223,6 +300,16 @@ type Authorization struct {
 	// ExpiresAt is the first instant at which the token is dead. The zero time
 	// means never.
 	ExpiresAt time.Time
+	// IdleTimeout is how long the token lives without being used, in whole
+	// microseconds, >= 0; 0 is for ever. Touch moves ExpiresAt by it, never
+	// beyond EndsAt (the zero time: no bound).
+	IdleTimeout time.Duration
+	EndsAt      time.Time
+
+	// LastUsedAt is the latest time that Touch has told; the zero time is
+	// never. Only Touch changes it: what candidates and Replace hold there is
+	// ignored.
+	LastUsedAt time.Time
 }
 
 // Expired reports whether the authorization is dead at now.
@@ -263,6 +350,10 @@ type App struct {
 	// Secrets are the client secrets that are known, oldest first. Several can
 	// be live at once, so that a secret can be rotated without a gap.
 	Secrets []AppSecret
+
+	// SuspendedAt is when the app was suspended: its tokens are dead until it
+	// is not any more. The zero time: it is not.
+	SuspendedAt time.Time
 
 	CreatedAt time.Time
 	UpdatedAt time.Time

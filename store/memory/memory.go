@@ -6,6 +6,7 @@
 package memory
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,8 +32,8 @@ var (
 //
 // Reading an authorization by ID, key, token hash or replay costs a map lookup;
 // listing costs one walk over the owner's records after Query.After; only
-// DeleteApp, WipeReplays and selections with neither owner nor token hash look
-// at more.
+// DeleteApp, WipeReplays, Purge, Expiring and selections with neither owner nor
+// token hash look at more.
 type Store struct {
 	mu sync.RWMutex // guards everything below
 
@@ -47,6 +48,7 @@ type Store struct {
 	byNote            map[note]*store.Authorization
 	byKey             map[store.Key][]*store.Authorization // in order of ID; several if the fingerprint is empty
 	byOwner           map[string][]*store.Authorization    // in order of ID
+	suspended         map[string]time.Time                 // owners
 
 	lastApp    int64
 	byClientID map[string]*store.App // nil for a deleted app: its client_id stays taken
@@ -56,7 +58,10 @@ type Store struct {
 // note is what is unique about a personal authorization.
 type note struct{ owner, text string }
 
-var _ store.Store = (*Store)(nil)
+var (
+	_ store.Store       = (*Store)(nil)
+	_ store.Housekeeper = (*Store)(nil)
+)
 
 // New returns an empty store.
 func New() *Store {
@@ -67,6 +72,7 @@ func New() *Store {
 		byNote:     make(map[note]*store.Authorization),
 		byKey:      make(map[store.Key][]*store.Authorization),
 		byOwner:    make(map[string][]*store.Authorization),
+		suspended:  make(map[string]time.Time),
 		byClientID: make(map[string]*store.App),
 	}
 }
@@ -76,7 +82,7 @@ func (s *Store) GetOrCreate(ctx context.Context, candidate store.Authorization) 
 	if err := done(ctx); err != nil {
 		return store.Authorization{}, false, err
 	}
-	rec := normal(candidate)
+	rec := unused(candidate)
 
 	s.mu.RLock()
 	old := s.existing(&rec)
@@ -129,7 +135,7 @@ func (s *Store) Create(ctx context.Context, candidate store.Authorization) (stor
 	if err := done(ctx); err != nil {
 		return store.Authorization{}, err
 	}
-	rec := normal(candidate)
+	rec := unused(candidate)
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -216,6 +222,29 @@ func (s *Store) GetByTokenHash(ctx context.Context, hash store.Hash) (store.Auth
 		return store.Authorization{}, store.ErrNotFound
 	}
 	return clone(rec), nil
+}
+
+// Lookup implements [store.Authorizations].
+func (s *Store) Lookup(ctx context.Context, hash store.Hash) (store.Authorization, store.Standing, error) {
+	if err := done(ctx); err != nil {
+		return store.Authorization{}, store.Standing{}, err
+	}
+	s.mu.RLock()
+	rec := s.byHash[hash]
+	if rec == nil {
+		s.mu.RUnlock()
+		return store.Authorization{}, store.Standing{}, store.ErrNotFound
+	}
+	_, suspended := s.suspended[rec.Owner]
+	var app *store.App
+	if rec.ClientID != "" {
+		app = s.byClientID[rec.ClientID]
+	}
+	s.mu.RUnlock()
+	return clone(rec), store.Standing{
+		App:       app != nil,
+		Suspended: suspended || app != nil && !app.SuspendedAt.IsZero(),
+	}, nil
 }
 
 // GetByReplay implements [store.Authorizations].
@@ -314,8 +343,12 @@ func (s *Store) Replace(ctx context.Context, rec store.Authorization) (store.Aut
 	if old == nil || old.Owner != next.Owner {
 		return store.Authorization{}, store.ErrNotFound
 	}
-	next.ClientID, next.CreatedAt = old.ClientID, old.CreatedAt
-	if reflect.DeepEqual(*old, next) {
+	next.ClientID, next.CreatedAt, next.LastUsedAt = old.ClientID, old.CreatedAt, old.LastUsedAt
+	applied := next
+	if slid(old, &next) {
+		applied.ExpiresAt = old.ExpiresAt
+	}
+	if reflect.DeepEqual(*old, applied) {
 		return clone(old), nil // this call has taken effect before
 	}
 	if old.Revision != rec.Revision {
@@ -381,6 +414,172 @@ func (s *Store) WipeReplays(ctx context.Context, now time.Time) (int64, error) {
 		}
 	}
 	return wiped, nil
+}
+
+// Touch implements [store.Authorizations].
+func (s *Store) Touch(ctx context.Context, uses []store.Use) error {
+	if err := done(ctx); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, use := range uses {
+		old, at := s.byID[use.ID], micro(use.At)
+		if old == nil || !at.After(old.LastUsedAt) {
+			continue
+		}
+		next := *old
+		next.LastUsedAt = at
+		if ends := slide(old, at); next.IdleTimeout > 0 && !next.Expired(at) && ends.After(next.ExpiresAt) && !next.ExpiresAt.IsZero() {
+			next.ExpiresAt = ends
+		}
+		s.put(&next)
+	}
+	return nil
+}
+
+// slide returns the end that a use at the time at gives to rec.
+func slide(rec *store.Authorization, at time.Time) time.Time {
+	ends := at.Add(rec.IdleTimeout)
+	if !rec.EndsAt.IsZero() && rec.EndsAt.Before(ends) {
+		return rec.EndsAt
+	}
+	return ends
+}
+
+// slid reports whether uses can have raised the ExpiresAt that next has to the
+// one that now has.
+func slid(now, next *store.Authorization) bool {
+	return now.IdleTimeout > 0 && !next.ExpiresAt.IsZero() &&
+		now.ExpiresAt.After(next.ExpiresAt) && !slide(now, now.LastUsedAt).Before(now.ExpiresAt)
+}
+
+// Suspend implements [store.Authorizations].
+func (s *Store) Suspend(ctx context.Context, owner string, at time.Time) error {
+	if err := done(ctx); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.suspended[owner]; !ok {
+		s.suspended[owner] = micro(at)
+	}
+	return nil
+}
+
+// Resume implements [store.Authorizations].
+func (s *Store) Resume(ctx context.Context, owner string) error {
+	if err := done(ctx); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.suspended, owner)
+	return nil
+}
+
+// Suspended implements [store.Authorizations].
+func (s *Store) Suspended(ctx context.Context, owner string) (time.Time, error) {
+	if err := done(ctx); err != nil {
+		return time.Time{}, err
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.suspended[owner], nil
+}
+
+// Purge implements [store.Housekeeper].
+func (s *Store) Purge(ctx context.Context, before time.Time, limit int) (int64, error) {
+	if err := done(ctx); err != nil {
+		return 0, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	recs := s.ending(func(p store.Position) bool { return !p.ExpiresAt.After(before) })
+	recs = recs[:min(len(recs), limit)]
+	s.remove(recs...)
+	return int64(len(recs)), nil
+}
+
+// Expiring implements [store.Housekeeper].
+func (s *Store) Expiring(ctx context.Context, from, to time.Time, after store.Position, limit int) ([]store.Authorization, error) {
+	if err := done(ctx); err != nil {
+		return nil, err
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	recs := s.ending(func(p store.Position) bool {
+		return p.ExpiresAt.After(from) && !p.ExpiresAt.After(to) && comparePositions(p, after) > 0
+	})
+	var page []store.Authorization
+	for _, rec := range recs[:min(len(recs), limit)] {
+		page = append(page, clone(rec))
+	}
+	return page, nil
+}
+
+// ending returns the records that end at a position which is wanted, in the
+// order of these.
+func (s *Store) ending(wanted func(store.Position) bool) []*store.Authorization {
+	var recs []*store.Authorization
+	for _, rec := range s.byID {
+		if !rec.ExpiresAt.IsZero() && wanted(positionOf(rec)) {
+			recs = append(recs, rec)
+		}
+	}
+	slices.SortFunc(recs, func(a, b *store.Authorization) int { return comparePositions(positionOf(a), positionOf(b)) })
+	return recs
+}
+
+func positionOf(rec *store.Authorization) store.Position {
+	return store.Position{ExpiresAt: rec.ExpiresAt, ID: rec.ID}
+}
+
+func comparePositions(a, b store.Position) int {
+	return cmp.Or(a.ExpiresAt.Compare(b.ExpiresAt), cmp.Compare(a.ID, b.ID))
+}
+
+// window is how many IDs a call of Unused looks at.
+const window = 10_000
+
+// Unused implements [store.Housekeeper].
+func (s *Store) Unused(ctx context.Context, since, liveAt time.Time, after int64, limit int) (page []store.Authorization, next int64, err error) {
+	if err := done(ctx); err != nil {
+		return nil, 0, err
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	last := s.lastAuthorization
+	if after < last-window {
+		last = after + window
+		next = last
+	}
+	for id := after + 1; id <= last; id++ {
+		rec := s.byID[id]
+		if rec == nil || !rec.CreatedAt.Before(since) || !rec.LastUsedAt.Before(since) || rec.Expired(liveAt) {
+			continue
+		}
+		if page = append(page, clone(rec)); len(page) == limit {
+			return page, id, nil
+		}
+	}
+	return page, next, nil
+}
+
+// put puts next in the place of the record with its ID, from which it differs in
+// nothing that is an index.
+func (s *Store) put(next *store.Authorization) {
+	s.byID[next.ID] = next
+	s.byHash[next.TokenHash] = next
+	if !next.Replay.IsZero() {
+		s.byReplay[next.Replay.ID] = next
+	}
+	if next.ClientID == "" {
+		s.byNote[noteOf(next)] = next
+	}
+	for _, recs := range [][]*store.Authorization{s.byKey[next.Key], s.byOwner[next.Owner]} {
+		recs[after(recs, next.ID-1, authorizationID)] = next
+	}
 }
 
 // swap takes recs out of every index and puts next in.
@@ -564,7 +763,14 @@ func normal(a store.Authorization) store.Authorization {
 		a.Replay = store.Replay{}
 	}
 	a.IssuedAt, a.CreatedAt, a.UpdatedAt, a.ExpiresAt = micro(a.IssuedAt), micro(a.CreatedAt), micro(a.UpdatedAt), micro(a.ExpiresAt)
+	a.IdleTimeout, a.EndsAt = a.IdleTimeout.Truncate(time.Microsecond), micro(a.EndsAt)
 	return a
+}
+
+// unused is normal for a candidate.
+func unused(a store.Authorization) store.Authorization {
+	a.LastUsedAt = time.Time{}
+	return normal(a)
 }
 
 // normalApp is normal for an app.
@@ -574,7 +780,7 @@ func normalApp(a store.App) store.App {
 		a.Secrets[i].CreatedAt = micro(a.Secrets[i].CreatedAt)
 		a.Secrets[i].ExpiresAt = micro(a.Secrets[i].ExpiresAt)
 	}
-	a.CreatedAt, a.UpdatedAt = micro(a.CreatedAt), micro(a.UpdatedAt)
+	a.SuspendedAt, a.CreatedAt, a.UpdatedAt = micro(a.SuspendedAt), micro(a.CreatedAt), micro(a.UpdatedAt)
 	return a
 }
 

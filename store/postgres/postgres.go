@@ -43,16 +43,20 @@ import (
 //go:embed migrations
 var migrations embed.FS
 
-// Store implements [store.Store]. It is safe for use by many goroutines, and
+// Store implements [store.Store] and [store.Housekeeper]. It is safe for use by many goroutines, and
 // any number of Stores in any number of processes may share one database.
 type Store struct {
-	store.Store // the contract
-	sql         *sqlstore.Store
-	owned       *pq.Config // of Open
-	end         *deadline  // of Open
+	store.Store       // the contract
+	store.Housekeeper // and what goes with it
+	sql               *sqlstore.Store
+	owned             *pq.Config // of Open
+	end               *deadline  // of Open
 }
 
-var _ store.Store = (*Store)(nil)
+var (
+	_ store.Store       = (*Store)(nil)
+	_ store.Housekeeper = (*Store)(nil)
+)
 
 // New returns a Store on db, which it borrows: closing it is the caller's
 // business. Call Migrate before the first use. It keeps prepared statements, so
@@ -81,9 +85,16 @@ func newStore(db *sql.DB, prepared bool) *Store {
 		Prepared: prepared,
 		Calls:    db.Stats().MaxOpenConnections,
 		Detached: true,
-		Advice:   advice,
+		// The casts say what a driver cannot guess. The time is compared here
+		// too: what changes nothing is not locked either.
+		Uses: `SELECT a.id AS used_id, CAST(u.value AS BIGINT) AS used_at
+	FROM json_each_text(CAST(CAST($1 AS TEXT) AS JSON)) u JOIN authz_authorizations a ON a.id = CAST(u.key AS BIGINT)
+	WHERE a.last_used_at IS NULL OR a.last_used_at < CAST(u.value AS BIGINT)
+	ORDER BY a.id FOR NO KEY UPDATE OF a`,
+		SkipLocked: "FOR UPDATE SKIP LOCKED",
+		Advice:     advice,
 	})
-	return &Store{Store: s, sql: s}
+	return &Store{Store: s, Housekeeper: s, sql: s}
 }
 
 const (

@@ -35,15 +35,19 @@ import (
 //go:embed migrations
 var migrations embed.FS
 
-// Store implements [store.Store]. It is safe for use by many goroutines, and
+// Store implements [store.Store] and [store.Housekeeper]. It is safe for use by many goroutines, and
 // any number of Stores in any number of processes may share one file.
 type Store struct {
-	store.Store // the contract
-	sql         *sqlstore.Store
-	owned       bool
+	store.Store       // the contract
+	store.Housekeeper // and what goes with it
+	sql               *sqlstore.Store
+	owned             bool
 }
 
-var _ store.Store = (*Store)(nil)
+var (
+	_ store.Store       = (*Store)(nil)
+	_ store.Housekeeper = (*Store)(nil)
+)
 
 // New returns a Store on db, which it borrows: closing it is the caller's
 // business. Call Migrate before the first use. db must not be an in-memory
@@ -61,9 +65,10 @@ func New(db *sql.DB) *Store {
 		// SQLite has one writer at a time. Waiting here is fair and wakes at
 		// once; waiting in SQLite is neither.
 		Writes: 1,
+		Uses:   `SELECT CAST(key AS INTEGER) AS used_id, CAST(value AS INTEGER) AS used_at FROM json_each($1)`,
 		Advice: advice,
 	})
-	return &Store{Store: s, sql: s}
+	return &Store{Store: s, Housekeeper: s, sql: s}
 }
 
 // Open opens the database file at path, creating it (readable by its owner

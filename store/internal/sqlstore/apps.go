@@ -19,7 +19,7 @@ func (s *Store) CreateApp(ctx context.Context, app store.App) (store.App, error)
 	}
 	return do(ctx, s, "create app", writing, func(ctx context.Context) (store.App, error) {
 		now, deleted, err := scanAnyApp(s.queryRow(ctx, insertApp,
-			app.ClientID, app.Name, app.URL, secrets, app.CreatedAt.UnixMicro(), app.UpdatedAt.UnixMicro()))
+			app.ClientID, app.Name, app.URL, secrets, end(app.SuspendedAt), app.CreatedAt.UnixMicro(), app.UpdatedAt.UnixMicro()))
 		if err == nil && (deleted || now.Revision != 1 || !sameApp(now, app)) {
 			return now, &store.ConflictError{Field: "client_id"}
 		}
@@ -53,7 +53,7 @@ func (s *Store) ReplaceApp(ctx context.Context, app store.App) (store.App, error
 	}
 	return do(ctx, s, "replace app", writing, func(ctx context.Context) (store.App, error) {
 		now, err := scanApp(s.queryRow(ctx, replaceApp,
-			app.ClientID, app.Revision, app.Name, app.URL, secrets, app.UpdatedAt.UnixMicro()))
+			app.ClientID, app.Revision, app.Name, app.URL, secrets, end(app.SuspendedAt), app.UpdatedAt.UnixMicro()))
 		if !errors.Is(err, store.ErrNotFound) {
 			return now, err
 		}
@@ -126,7 +126,7 @@ func unmarshalSecrets(text string) ([]store.AppSecret, error) {
 // sameApp reports whether two apps hold the same, but for ID and Revision.
 func sameApp(a, b store.App) bool {
 	return a.ClientID == b.ClientID && a.Name == b.Name && a.URL == b.URL &&
-		sameTime(a.CreatedAt, b.CreatedAt) && sameTime(a.UpdatedAt, b.UpdatedAt) &&
+		sameTime(a.CreatedAt, b.CreatedAt) && sameTime(a.UpdatedAt, b.UpdatedAt) && sameTime(a.SuspendedAt, b.SuspendedAt) &&
 		slices.EqualFunc(a.Secrets, b.Secrets, func(x, y store.AppSecret) bool {
 			return x.Hash == y.Hash && sameTime(x.CreatedAt, y.CreatedAt) && sameTime(x.ExpiresAt, y.ExpiresAt)
 		})
@@ -140,15 +140,16 @@ func scanApp(r row) (store.App, error) {
 func scanAnyApp(r row) (app store.App, deleted bool, err error) {
 	var (
 		secrets          string
+		suspended        sql.NullInt64
 		created, updated int64
 		gone             int64
 	)
-	if err := r.Scan(&app.ID, &app.Revision, &app.ClientID, &app.Name, &app.URL, &secrets, &created, &updated, &gone); err != nil {
+	if err := r.Scan(&app.ID, &app.Revision, &app.ClientID, &app.Name, &app.URL, &secrets, &suspended, &created, &updated, &gone); err != nil {
 		return store.App{}, false, notFound(err)
 	}
 	if app.Secrets, err = unmarshalSecrets(secrets); err != nil {
 		return store.App{}, false, err
 	}
-	app.CreatedAt, app.UpdatedAt = fromMicros(created), fromMicros(updated)
+	app.SuspendedAt, app.CreatedAt, app.UpdatedAt = fromEnd(suspended), fromMicros(created), fromMicros(updated)
 	return app, gone != 0, nil
 }

@@ -71,7 +71,7 @@ func (s *Store) getOrInsert(ctx context.Context, candidate store.Authorization) 
 			case sqlerr.Classify(err) == sqlerr.Unique:
 				return s.unblock(ctx, candidate, candidate.CreatedAt, err)
 			case err == nil && expired(rec, candidate):
-				return store.Authorization{}, s.remove(ctx, rec)
+				return store.Authorization{}, s.remove(ctx, rec, candidate.CreatedAt)
 			}
 			return rec, err
 		})
@@ -145,17 +145,17 @@ func (s *Store) unblock(ctx context.Context, rec store.Authorization, now time.T
 		case err != nil:
 			return store.Authorization{}, err
 		case unique.field != "idempotency_key" && other.Expired(now):
-			return store.Authorization{}, s.remove(ctx, other)
+			return store.Authorization{}, s.remove(ctx, other, now)
 		}
 		return store.Authorization{}, &store.ConflictError{Field: unique.field, ID: other.ID}
 	}
 	return store.Authorization{}, fmt.Errorf("%w: %w", errUnblocked, cause)
 }
 
-// remove takes away an expired record, unless it has changed, and returns
-// errUnblocked.
-func (s *Store) remove(ctx context.Context, rec store.Authorization) error {
-	if _, err := s.db.ExecContext(ctx, deleteRevision, rec.ID, rec.Revision); err != nil {
+// remove takes away a record that has expired at now, unless it has changed, and
+// returns errUnblocked.
+func (s *Store) remove(ctx context.Context, rec store.Authorization, now time.Time) error {
+	if _, err := s.db.ExecContext(ctx, deleteExpired, rec.ID, rec.Revision, now.UnixMicro()); err != nil {
 		return err
 	}
 	return errUnblocked
@@ -179,6 +179,19 @@ func (s *Store) GetByTokenHash(ctx context.Context, hash store.Hash) (store.Auth
 	return do(ctx, s, "get by token hash", reading, func(ctx context.Context) (store.Authorization, error) {
 		return scanAuthorization(s.queryRow(ctx, getByHash, hash[:]))
 	})
+}
+
+// Lookup implements store.Authorizations.
+func (s *Store) Lookup(ctx context.Context, hash store.Hash) (store.Authorization, store.Standing, error) {
+	type found struct {
+		rec      store.Authorization
+		standing store.Standing
+	}
+	f, err := do(ctx, s, "lookup", reading, func(ctx context.Context) (f found, err error) {
+		f.rec, f.standing, err = scanStanding(s.queryRow(ctx, lookup, hash[:]))
+		return f, err
+	})
+	return f.rec, f.standing, err
 }
 
 // GetByReplay implements store.Authorizations.
@@ -219,7 +232,8 @@ func (s *Store) Replace(ctx context.Context, rec store.Authorization) (store.Aut
 			replayID, seal, replayEnd := replayArgs(rec.Replay)
 			now, err := scanAuthorization(s.queryRow(ctx, replace, rec.ID, rec.Owner, rec.Revision,
 				rec.Fingerprint, joinScopes(rec.Scopes), rec.Note, rec.NoteURL, rec.TokenHash[:], rec.TokenLastEight,
-				rec.IssuedAt.UnixMicro(), replayID, seal, replayEnd, rec.UpdatedAt.UnixMicro(), end(rec.ExpiresAt)))
+				rec.IssuedAt.UnixMicro(), replayID, seal, replayEnd, rec.UpdatedAt.UnixMicro(), end(rec.ExpiresAt),
+				rec.IdleTimeout.Microseconds(), end(rec.EndsAt)))
 			if err == nil {
 				return now, nil
 			}
@@ -252,7 +266,19 @@ func applied(rec, now store.Authorization) bool {
 		now.Fingerprint == rec.Fingerprint && slices.Equal(now.Scopes, rec.Scopes) &&
 		now.Note == rec.Note && now.NoteURL == rec.NoteURL &&
 		sameReplay(now.Replay, rec.Replay) && sameTime(now.IssuedAt, rec.IssuedAt) &&
-		sameTime(now.UpdatedAt, rec.UpdatedAt) && sameTime(now.ExpiresAt, rec.ExpiresAt)
+		sameTime(now.UpdatedAt, rec.UpdatedAt) && sameTime(now.EndsAt, rec.EndsAt) &&
+		now.IdleTimeout.Microseconds() == rec.IdleTimeout.Microseconds() &&
+		(sameTime(now.ExpiresAt, rec.ExpiresAt) || slid(rec, now))
+}
+
+// slid reports whether uses can have raised the ExpiresAt of rec to that of now.
+func slid(rec, now store.Authorization) bool {
+	ends := now.LastUsedAt.Add(now.IdleTimeout)
+	if !now.EndsAt.IsZero() && now.EndsAt.Before(ends) {
+		ends = now.EndsAt
+	}
+	return now.IdleTimeout > 0 && !rec.ExpiresAt.IsZero() &&
+		now.ExpiresAt.After(rec.ExpiresAt) && !ends.Before(now.ExpiresAt)
 }
 
 func sameReplay(a, b store.Replay) bool {
@@ -415,7 +441,7 @@ func insertArgs(a store.Authorization) []any {
 	return []any{
 		a.Owner, a.ClientID, a.Fingerprint, joinScopes(a.Scopes), a.Note, a.NoteURL,
 		a.TokenHash[:], a.TokenLastEight, a.IssuedAt.UnixMicro(), replayID, seal, replayEnd,
-		a.CreatedAt.UnixMicro(), a.UpdatedAt.UnixMicro(), end(a.ExpiresAt),
+		a.CreatedAt.UnixMicro(), a.UpdatedAt.UnixMicro(), end(a.ExpiresAt), a.IdleTimeout.Microseconds(), end(a.EndsAt),
 	}
 }
 
@@ -442,27 +468,48 @@ func splitScopes(s string) []string {
 }
 
 func scanAuthorization(r row) (store.Authorization, error) {
+	rec, _, err := scan(r, false)
+	return rec, err
+}
+
+// scanStanding is scanAuthorization for a row that goes on with two columns: 1
+// for an app, 2 for one that is suspended; and when the owner was suspended.
+func scanStanding(r row) (store.Authorization, store.Standing, error) { return scan(r, true) }
+
+func scan(r row, standing bool) (store.Authorization, store.Standing, error) {
 	var v struct { // one allocation for all that Scan points to
 		store.Authorization
 		scopes                   string
 		hash, replayID           []byte
 		issued, created, updated int64
-		replayEnd, expires       sql.NullInt64
+		replayEnd, expires, ends sql.NullInt64
+		idle                     int64
+		used, app, suspended     sql.NullInt64
+	}
+	columns := [...]any{&v.ID, &v.Revision, &v.Owner, &v.ClientID, &v.Fingerprint, &v.scopes, &v.Note, &v.NoteURL,
+		&v.hash, &v.TokenLastEight, &v.issued, &v.replayID, &v.Replay.Seal, &v.replayEnd, &v.created, &v.updated, &v.expires,
+		&v.idle, &v.ends, &v.used, &v.app, &v.suspended}
+	n := len(columns)
+	if !standing {
+		n -= 2
 	}
 	// The error goes first: a driver can fill the variables and still fail.
-	if err := r.Scan(&v.ID, &v.Revision, &v.Owner, &v.ClientID, &v.Fingerprint, &v.scopes, &v.Note, &v.NoteURL,
-		&v.hash, &v.TokenLastEight, &v.issued, &v.replayID, &v.Replay.Seal, &v.replayEnd, &v.created, &v.updated, &v.expires); err != nil {
-		return store.Authorization{}, notFound(err)
+	if err := r.Scan(columns[:n]...); err != nil {
+		return store.Authorization{}, store.Standing{}, notFound(err)
 	}
 	if len(v.hash) != len(v.TokenHash) || v.replayID != nil && len(v.replayID) != len(v.Replay.ID) {
-		return store.Authorization{}, errors.New("a hash in the database has a wrong length")
+		return store.Authorization{}, store.Standing{}, errors.New("a hash in the database has a wrong length")
 	}
 	v.Scopes = splitScopes(v.scopes)
 	copy(v.TokenHash[:], v.hash)
 	copy(v.Replay.ID[:], v.replayID)
 	v.Replay.ExpiresAt = fromEnd(v.replayEnd)
 	v.IssuedAt, v.CreatedAt, v.UpdatedAt, v.ExpiresAt = fromMicros(v.issued), fromMicros(v.created), fromMicros(v.updated), fromEnd(v.expires)
-	return v.Authorization, nil
+	v.IdleTimeout, v.EndsAt, v.LastUsedAt = time.Duration(v.idle)*time.Microsecond, fromEnd(v.ends), fromEnd(v.used)
+	return v.Authorization, store.Standing{
+		App:       v.app.Valid && v.ClientID != "",
+		Suspended: v.suspended.Valid || v.app.Int64 == 2 && v.ClientID != "",
+	}, nil
 }
 
 func notFound(err error) error {

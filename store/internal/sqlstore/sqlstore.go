@@ -40,6 +40,14 @@ type Dialect struct {
 	// success for a row that is lost later, and where the driver can block
 	// past any deadline.
 	Detached bool
+	// Uses is a query for the rows (used_id, used_at) of $1, a JSON object from
+	// IDs to times. Callers of Touch whose IDs overlap must not wait for each
+	// other in a circle, so it locks the rows of the authorizations in order,
+	// where the database locks rows.
+	Uses string
+	// SkipLocked ends a query so that it locks the rows which it finds, and
+	// leaves out those that others have locked; "" where there is one writer.
+	SkipLocked string
 	// Advice says what people can do about an error of the driver, or "".
 	Advice func(error) string
 }

@@ -22,8 +22,12 @@ func plansDB(t *testing.T) (db *sql.DB, path string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
-	for _, name := range []string{"001_authorizations_and_apps.sql", "002_create_and_replay.sql"} {
-		text, err := os.ReadFile(filepath.Join("..", "..", "sqlite", "migrations", name))
+	files, err := filepath.Glob(filepath.Join("..", "..", "sqlite", "migrations", "*.sql")) // sorted
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
