@@ -17,6 +17,7 @@ func appFields(t tb, s []store.Store) {
 	full.Secrets = append(full.Secrets, store.AppSecret{
 		Hash: store.HashOf("third"), CreatedAt: now.Add(-24 * time.Hour), ExpiresAt: now.Add(-time.Microsecond), // neither youngest nor live
 	})
+	full.SuspendedAt = now.Add(time.Microsecond)
 	none := store.App{ClientID: "none", Secrets: []store.AppSecret{}}
 	empty := store.App{Name: "the empty client_id"}
 	for _, a := range []store.App{full, none, empty} {
@@ -124,6 +125,7 @@ func appCreateRepeat(t tb, s []store.Store) {
 		"secret Hash":    func(a *store.App) { a.Secrets[1].Hash = store.HashOf("other") },
 		"secret End":     func(a *store.App) { a.Secrets[1].ExpiresAt = now },
 		"secret order":   func(a *store.App) { slices.Reverse(a.Secrets) },
+		"SuspendedAt":    func(a *store.App) { a.SuspendedAt = now },
 		"CreatedAt":      func(a *store.App) { a.CreatedAt = now },
 		"UpdatedAt":      func(a *store.App) { a.UpdatedAt = now.Add(time.Second) },
 	} {
@@ -196,7 +198,7 @@ func appReplaceFields(t tb, s []store.Store) {
 	change.Name, change.URL = "new name", ""
 	secrets := application("app").Secrets
 	change.Secrets = []store.AppSecret{secrets[1], {Hash: store.HashOf("newest"), CreatedAt: now.Add(time.Hour)}, secrets[0]}
-	change.UpdatedAt = now.Add(time.Hour)
+	change.UpdatedAt, change.SuspendedAt = now.Add(time.Hour), now.Add(time.Minute)
 	want := change
 	want.Revision = 2
 	change.ID, change.CreatedAt = bystander.ID, now.Add(-9*time.Hour) // never change
@@ -209,13 +211,13 @@ func appReplaceFields(t tb, s []store.Store) {
 	}
 	storedApp(t, s[0], want)
 
-	want.Secrets = nil
+	want.Secrets, want.SuspendedAt = nil, time.Time{}
 	if got, err = s[0].ReplaceApp(t.Context(), want); err != nil {
 		t.Fatalf("ReplaceApp = error %v", err)
 	}
 	want.Revision = 3
 	if d := diff(got, want); d != "" {
-		t.Errorf("ReplaceApp must be able to take all secrets away: %s", d)
+		t.Errorf("ReplaceApp must be able to take all secrets and SuspendedAt away: %s", d)
 	}
 	storedApp(t, s[0], want)
 	storedApp(t, s[0], bystander)
@@ -286,10 +288,11 @@ func appReplaceRepeat(t tb, s []store.Store) {
 		}
 	}
 	for field, alter := range map[string]func(*store.App){
-		"Name":      func(a *store.App) { a.Name = "other" },
-		"URL":       func(a *store.App) { a.URL = "other" },
-		"Secrets":   func(a *store.App) { a.Secrets = a.Secrets[:1] },
-		"UpdatedAt": func(a *store.App) { a.UpdatedAt = now.Add(time.Hour) },
+		"Name":        func(a *store.App) { a.Name = "other" },
+		"URL":         func(a *store.App) { a.URL = "other" },
+		"Secrets":     func(a *store.App) { a.Secrets = a.Secrets[:1] },
+		"SuspendedAt": func(a *store.App) { a.SuspendedAt = now },
+		"UpdatedAt":   func(a *store.App) { a.UpdatedAt = now.Add(time.Hour) },
 	} {
 		other := change
 		alter(&other)

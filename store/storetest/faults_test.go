@@ -259,6 +259,89 @@ const (
 	skipUnfiltered        fault = "Skip counts records that are not selected"
 	skipInLimit           fault = "what is skipped counts for Limit"
 	bulkIgnoresContext    fault = "a done context is ignored by what counts, removes or wipes many"
+
+	idleLost               fault = "IdleTimeout is not stored"
+	idleMillis             fault = "IdleTimeout is cut to milliseconds"
+	endsLost               fault = "EndsAt is not stored"
+	usedOfCandidate        fault = "a candidate's LastUsedAt is stored"
+	idleKept               fault = "Replace leaves IdleTimeout as it is"
+	endsKept               fault = "Replace leaves EndsAt as it is"
+	usedByReplace          fault = "Replace stores LastUsedAt"
+	touchNothing           fault = "Touch stores nothing"
+	touchLowers            fault = "Touch takes an earlier time"
+	touchRaises            fault = "Touch raises revisions"
+	touchUpdates           fault = "Touch sets UpdatedAt"
+	touchOwner             fault = "Touch stores the use for all records of the owner"
+	touchUnknownFails      fault = "Touch of an unknown ID is ErrNotFound"
+	touchUnknownEnds       fault = "Touch ends at an unknown ID"
+	touchFirstOnly         fault = "Touch stores the first use only"
+	touchBatch             fault = "Touch stores no more than 1000 uses"
+	touchSplit             fault = "Touch looks and stores in two steps"
+	slidesNot              fault = "ExpiresAt does not slide"
+	slidesBeyondEnd        fault = "ExpiresAt slides beyond EndsAt"
+	slidesToEnd            fault = "ExpiresAt slides to EndsAt at once"
+	slidesDead             fault = "ExpiresAt slides for a record that had expired"
+	slidesLate             fault = "a record that expires at At has its ExpiresAt slide"
+	slidesWithoutTimeout   fault = "IdleTimeout 0 is taken for an hour"
+	slidesNever            fault = "a record without ExpiresAt gets one by its use"
+	slidesDown             fault = "ExpiresAt slides down"
+	slidesEarlier          fault = "a use that is not later has ExpiresAt slide"
+	touchedRepeatConflicts fault = "the repeat of a Replace is a conflict if there was a use since"
+	slidRepeatConflicts    fault = "the repeat of a Replace is a conflict if ExpiresAt has slid since"
+	slidAnyRepeat          fault = "a Replace of the revision before passes for a repeat whatever its ExpiresAt"
+	replaceKeepsSlid       fault = "Replace leaves an ExpiresAt that is later"
+	touchConflicts         fault = "a use makes a conflict of a Replace"
+	lookupStale            fault = "Lookup finds a token that was replaced"
+	lookupHidesDead        fault = "Lookup does not return expired records"
+	lookupAnyApp           fault = "Lookup says App of all that have a client_id"
+	lookupPersonalApp      fault = "Lookup says App of personal records"
+	lookupDeletedApp       fault = "Lookup says App of a deleted app"
+	lookupAppDead          fault = "a suspended app is none to Lookup"
+	appSuspensionIgnored   fault = "the suspension of an app is ignored"
+	appSuspensionOutlives  fault = "the suspension of an app outlives it"
+	appSuspensionLost      fault = "CreateApp does not store SuspendedAt"
+	appSuspensionKept      fault = "ReplaceApp leaves SuspendedAt as it is"
+	ownerSuspensionIgnored fault = "the suspension of an owner is ignored"
+	lookupSplit            fault = "Lookup looks at owner and app in two steps"
+	suspendOverwrites      fault = "a second Suspend stores its time"
+	suspendFails           fault = "a second Suspend is an error"
+	suspendPresent         fault = "Suspend is for the records that are there"
+	suspendNeedsRecords    fault = "Suspend of an owner without records does nothing"
+	suspendPersonalNot     fault = "personal records are not suspended"
+	suspendRaises          fault = "Suspend raises revisions"
+	suspendAll             fault = "the suspension of the empty owner is that of all"
+	resumeFails            fault = "Resume of one who is not suspended is ErrNotFound"
+	resumeAll              fault = "Resume resumes all"
+	resumeNot              fault = "Resume does nothing"
+	deleteAllResumes       fault = "DeleteAll ends the suspension"
+	purgeNoLimit           fault = "Purge ignores limit"
+	purgeByID              fault = "Purge removes the records with the smallest IDs first"
+	purgeLate              fault = "Purge leaves what expires at that instant"
+	purgeNever             fault = "Purge removes records that never expire"
+	purgeLive              fault = "Purge removes records that have not expired"
+	purgeCount             fault = "Purge does not count"
+	purgeTwice             fault = "Purge counts and removes in two steps"
+	expiringFrom           fault = "Expiring returns what expires at from"
+	expiringTo             fault = "Expiring leaves out what expires at to"
+	expiringByID           fault = "Expiring in order of ID"
+	expiringByTime         fault = "Expiring begins behind the time of the position"
+	expiringInclusive      fault = "Expiring begins at the position, not behind it"
+	expiringAfter          fault = "a position of Expiring counts in the place of from"
+	expiringNoLimit        fault = "Expiring ignores limit"
+	expiringNever          fault = "Expiring returns records that never expire"
+	unusedNew              fault = "Unused returns records that were made since"
+	unusedUsed             fault = "Unused returns records that were used since"
+	unusedAtSince          fault = "Unused returns what was used at that instant"
+	unusedNeverOnly        fault = "Unused returns what was never used only"
+	unusedDead             fault = "Unused returns expired records"
+	unusedNoLimit          fault = "Unused ignores limit"
+	unusedSkips            fault = "Unused goes on behind what limit has left out"
+	unusedEndless          fault = "Unused does not say that it is at the end"
+	unusedStops            fault = "Unused ends at the first empty page"
+	unusedInclusive        fault = "Unused begins at after, not behind it"
+	sharesLookup           fault = "the scopes of Lookup's record are shared"
+	useIgnoresContext      fault = "a done context is ignored by Touch, Suspend and Resume"
+	keeperIgnoresContext   fault = "a done context is ignored by Purge, Expiring and Unused"
 )
 
 var faults = []fault{
@@ -277,6 +360,16 @@ var faults = []fault{
 	replayPerOwner, sharesSealIn, sharesSealOut, replayInError, sealInError, wipesEarly, wipesLate, wipesSeal, wipeSkipsUsed, wipeRaises, wipeCount,
 	wipesRecords, emptyOwnerIsNone, hashAlone, liveIgnored, liveLate, liveNow, deleteAllOfNothing, deleteAllOfTime, deleteAllBatch, deleteAllSplit,
 	deleteAllTwice, deleteAllCount, skipIgnored, skipUnfiltered, skipInLimit, bulkIgnoresContext,
+
+	idleLost, idleMillis, endsLost, usedOfCandidate, idleKept, endsKept, usedByReplace, touchNothing, touchLowers, touchRaises, touchUpdates, touchOwner,
+	touchUnknownFails, touchUnknownEnds, touchFirstOnly, touchBatch, touchSplit, slidesNot, slidesBeyondEnd, slidesToEnd, slidesDead, slidesLate,
+	slidesWithoutTimeout, slidesNever, slidesDown, slidesEarlier, touchedRepeatConflicts, slidRepeatConflicts, slidAnyRepeat, replaceKeepsSlid,
+	touchConflicts, lookupStale, lookupHidesDead, lookupAnyApp, lookupPersonalApp, lookupDeletedApp, lookupAppDead, appSuspensionIgnored,
+	appSuspensionOutlives, appSuspensionLost, appSuspensionKept, ownerSuspensionIgnored, lookupSplit, suspendOverwrites, suspendFails, suspendPresent,
+	suspendNeedsRecords, suspendPersonalNot, suspendRaises, suspendAll, resumeFails, resumeAll, resumeNot, deleteAllResumes, purgeNoLimit, purgeByID,
+	purgeLate, purgeNever, purgeLive, purgeCount, purgeTwice, expiringFrom, expiringTo, expiringByID, expiringByTime, expiringInclusive, expiringAfter,
+	expiringNoLimit, expiringNever, unusedNew, unusedUsed, unusedAtSince, unusedNeverOnly, unusedDead, unusedNoLimit, unusedSkips, unusedEndless,
+	unusedStops, unusedInclusive, sharesLookup, useIgnoresContext, keeperIgnoresContext,
 }
 
 // plant returns n handles on a store with the fault f.
@@ -307,10 +400,21 @@ type planted struct {
 	last    int64
 	apps    []store.App
 	lastApp int64
-	gone    []string // client ids of deleted apps
+	gone    []store.App // deleted
+	owners  []suspension
 }
 
-var _ store.Store = (*planted)(nil)
+// suspension is of an owner.
+type suspension struct {
+	owner string
+	at    time.Time
+	recs  []int64 // for suspendPresent: what the owner had
+}
+
+var (
+	_ store.Store       = (*planted)(nil)
+	_ store.Housekeeper = (*planted)(nil)
+)
 
 // begin begins a call.
 func (s *planted) begin(ctx context.Context) error {
@@ -389,7 +493,15 @@ func (s *planted) in(a store.Authorization) store.Authorization {
 		a.Replay.Seal = slices.Clone(a.Replay.Seal)
 	}
 	a.CreatedAt, a.UpdatedAt, a.ExpiresAt = s.time(a.CreatedAt), s.time(a.UpdatedAt), s.time(a.ExpiresAt)
-	a.IssuedAt, a.Replay.ExpiresAt = s.time(a.IssuedAt), s.time(a.Replay.ExpiresAt)
+	a.IssuedAt, a.Replay.ExpiresAt, a.EndsAt = s.time(a.IssuedAt), s.time(a.Replay.ExpiresAt), s.time(a.EndsAt)
+	switch s.f {
+	case idleLost:
+		a.IdleTimeout = 0
+	case idleMillis:
+		a.IdleTimeout = a.IdleTimeout.Truncate(time.Millisecond)
+	case endsLost:
+		a.EndsAt = time.Time{}
+	}
 	if s.f == issuedLost {
 		a.IssuedAt = a.CreatedAt
 	}
@@ -431,7 +543,7 @@ func (s *planted) inApp(a store.App) store.App {
 	if s.f == secretsSorted {
 		slices.SortFunc(a.Secrets, func(x, y store.AppSecret) int { return x.CreatedAt.Compare(y.CreatedAt) })
 	}
-	a.CreatedAt, a.UpdatedAt = s.time(a.CreatedAt), s.time(a.UpdatedAt)
+	a.CreatedAt, a.UpdatedAt, a.SuspendedAt = s.time(a.CreatedAt), s.time(a.UpdatedAt), s.time(a.SuspendedAt)
 	return a
 }
 
@@ -554,7 +666,9 @@ func (s *planted) Create(ctx context.Context, c store.Authorization) (store.Auth
 
 // insert stores rec as a new record.
 func (s *planted) insert(rec store.Authorization, method string) (store.Authorization, error) {
-	rec.ID = 0
+	if rec.ID = 0; s.f != usedOfCandidate {
+		rec.LastUsedAt = time.Time{}
+	}
 	moment := rec.CreatedAt
 	if s.f == updatedMoment && method == "Create" {
 		moment = rec.UpdatedAt
@@ -832,6 +946,9 @@ func (s *planted) DeleteAll(ctx context.Context, sel store.Selection) (n int64, 
 			n++
 		}
 	}
+	if s.f == deleteAllResumes && sel.Owner != nil {
+		s.resume(*sel.Owner)
+	}
 	if s.f == deleteAllCount {
 		n = 0
 	}
@@ -888,15 +1005,30 @@ func (s *planted) Replace(ctx context.Context, rec store.Authorization) (store.A
 		next.IssuedAt = old.IssuedAt
 	case s.f == replayKept:
 		next.Replay = old.Replay
+	case s.f == idleKept:
+		next.IdleTimeout = old.IdleTimeout
+	case s.f == endsKept:
+		next.EndsAt = old.EndsAt
+	case s.f == replaceKeepsSlid && old.ExpiresAt.After(next.ExpiresAt):
+		next.ExpiresAt = old.ExpiresAt
 	case s.f == sealKept && len(next.Replay.Seal) == 0 && next.Replay.ID == old.Replay.ID:
 		next.Replay.Seal = old.Replay.Seal
 	}
-	next.Owner = old.Owner
+	if next.Owner = old.Owner; s.f != usedByReplace {
+		next.LastUsedAt = old.LastUsedAt
+	}
 	next.Revision++
-	if old.Revision == next.Revision && s.f != repeatConflicts && (s.f == oldIsRepeat || diff(s.utc(old), s.utc(next)) == "") {
+	repeat := s.utc(next)
+	if s.f == touchedRepeatConflicts {
+		repeat.LastUsedAt = rec.LastUsedAt
+	}
+	if s.slid(old, next) {
+		repeat.ExpiresAt = s.utc(old).ExpiresAt
+	}
+	if old.Revision == next.Revision && s.f != repeatConflicts && (s.f == oldIsRepeat || diff(s.utc(old), repeat) == "") {
 		return s.out(old), nil
 	}
-	if old.Revision != rec.Revision && s.f != noCompare {
+	if old.Revision != rec.Revision && s.f != noCompare || s.f == touchConflicts && !old.LastUsedAt.Equal(rec.LastUsedAt) {
 		return store.Authorization{}, s.refused(store.ErrConflict, rec)
 	}
 	wanted, moment := next, next.UpdatedAt
@@ -930,6 +1062,7 @@ func (s *planted) Replace(ctx context.Context, rec store.Authorization) (store.A
 func (s *planted) utc(a store.Authorization) store.Authorization {
 	a.CreatedAt, a.UpdatedAt, a.ExpiresAt = a.CreatedAt.UTC(), a.UpdatedAt.UTC(), a.ExpiresAt.UTC()
 	a.IssuedAt, a.Replay.ExpiresAt = a.IssuedAt.UTC(), a.Replay.ExpiresAt.UTC()
+	a.EndsAt, a.LastUsedAt = a.EndsAt.UTC(), a.LastUsedAt.UTC()
 	return a
 }
 
@@ -965,7 +1098,9 @@ func (s *planted) CreateApp(ctx context.Context, app store.App) (store.App, erro
 		return store.App{}, err
 	}
 	next := s.inApp(app)
-	next.Revision = 1
+	if next.Revision = 1; s.f == appSuspensionLost {
+		next.SuspendedAt = time.Time{}
+	}
 	i := s.app(app.ClientID)
 	if i >= 0 {
 		next.ID = s.apps[i].ID
@@ -977,7 +1112,7 @@ func (s *planted) CreateApp(ctx context.Context, app store.App) (store.App, erro
 			return s.outApp(next), nil
 		}
 	}
-	if i >= 0 || slices.Contains(s.gone, app.ClientID) && s.f != clientIDFree {
+	if i >= 0 || slices.ContainsFunc(s.gone, func(a store.App) bool { return a.ClientID == app.ClientID }) && s.f != clientIDFree {
 		return store.App{}, s.failed(&store.ConflictError{Field: "client_id"}, store.Hash{}, app.ClientID)
 	}
 	if s.f == appIDsReused {
@@ -1032,7 +1167,9 @@ func (s *planted) ReplaceApp(ctx context.Context, app store.App) (store.App, err
 	}
 	next, old := s.inApp(app), s.apps[i]
 	next.ID, next.CreatedAt = old.ID, old.CreatedAt
-	next.Revision++
+	if next.Revision++; s.f == appSuspensionKept {
+		next.SuspendedAt = old.SuspendedAt
+	}
 	if diff(next, old) == "" && s.f != appRepeatConflicts {
 		return s.outApp(old), nil
 	}
@@ -1043,6 +1180,9 @@ func (s *planted) ReplaceApp(ctx context.Context, app store.App) (store.App, err
 		s.pause()
 	}
 	s.apps[i] = next
+	if s.f == lookupSplit {
+		s.pause()
+	}
 	return s.outApp(next), nil
 }
 
@@ -1060,8 +1200,8 @@ func (s *planted) DeleteApp(ctx context.Context, clientID string) (int64, error)
 		i = s.app(clientID)
 	}
 	if i >= 0 {
+		s.gone = append(s.gone, s.apps[i])
 		s.apps = slices.Delete(s.apps, i, i+1)
-		s.gone = append(s.gone, clientID)
 	}
 	before := len(s.recs)
 	s.recs = slices.DeleteFunc(s.recs, func(a store.Authorization) bool {
@@ -1074,6 +1214,321 @@ func (s *planted) DeleteApp(ctx context.Context, clientID string) (int64, error)
 		return 0, nil
 	}
 	return int64(before - len(s.recs)), nil
+}
+
+func (s *planted) Touch(ctx context.Context, uses []store.Use) error {
+	defer s.mu.Unlock()
+	if err := s.beginUse(ctx); err != nil || s.f == touchNothing {
+		return err
+	}
+	switch s.f {
+	case touchFirstOnly:
+		uses = uses[:min(len(uses), 1)]
+	case touchBatch:
+		uses = uses[:min(len(uses), 1000)]
+	}
+	for _, use := range uses {
+		i := s.find(func(a *store.Authorization) bool { return a.ID == use.ID })
+		switch {
+		case i < 0 && s.f == touchUnknownFails:
+			return s.failed(store.ErrNotFound, store.Hash{}, "")
+		case i < 0 && s.f == touchUnknownEnds:
+			return nil
+		case i < 0:
+			continue
+		}
+		old := s.recs[i]
+		next := s.used(old, s.time(use.At))
+		if s.f == touchSplit {
+			s.pause()
+			i = s.find(func(a *store.Authorization) bool { return a.ID == use.ID })
+		}
+		if i >= 0 {
+			s.recs[i] = next
+		}
+		for j := range s.recs {
+			if s.f == touchOwner && s.recs[j].Owner == next.Owner {
+				s.recs[j].LastUsedAt = next.LastUsedAt
+			}
+		}
+	}
+	return nil
+}
+
+// used returns a as its use leaves it.
+func (s *planted) used(a store.Authorization, at time.Time) store.Authorization {
+	later := at.After(a.LastUsedAt)
+	if later || s.f == touchLowers {
+		a.LastUsedAt = at
+		if s.f == touchRaises {
+			a.Revision++
+		}
+		if s.f == touchUpdates {
+			a.UpdatedAt = at
+		}
+	}
+	idle := a.IdleTimeout
+	if idle == 0 && s.f == slidesWithoutTimeout {
+		idle = time.Hour
+	}
+	ends := at.Add(idle)
+	if !a.EndsAt.IsZero() && (ends.After(a.EndsAt) && s.f != slidesBeyondEnd || s.f == slidesToEnd) {
+		ends = a.EndsAt
+	}
+	switch {
+	case s.f == slidesNot, idle == 0, !later && s.f != slidesEarlier,
+		a.ExpiresAt.IsZero() && s.f != slidesNever,
+		a.Expired(at) && s.f != slidesDead && (s.f != slidesLate || at.After(a.ExpiresAt)),
+		!ends.After(a.ExpiresAt) && s.f != slidesDown:
+	default:
+		a.ExpiresAt = ends
+	}
+	return a
+}
+
+// slid reports whether uses can have moved the ExpiresAt of next to that of now.
+func (s *planted) slid(now, next store.Authorization) bool {
+	ends := now.LastUsedAt.Add(now.IdleTimeout)
+	if !now.EndsAt.IsZero() && now.EndsAt.Before(ends) {
+		ends = now.EndsAt
+	}
+	can := now.IdleTimeout > 0 && !next.ExpiresAt.IsZero() && now.ExpiresAt.After(next.ExpiresAt) && !now.ExpiresAt.After(ends)
+	return can && s.f != slidRepeatConflicts || s.f == slidAnyRepeat
+}
+
+func (s *planted) Lookup(ctx context.Context, hash store.Hash) (store.Authorization, store.Standing, error) {
+	defer s.mu.Unlock()
+	if err := s.begin(ctx); err != nil {
+		return store.Authorization{}, store.Standing{}, err
+	}
+	i := s.find(func(a *store.Authorization) bool {
+		return a.TokenHash == hash || s.f == lookupStale && s.hashes[hash] == a.ID
+	})
+	if i < 0 || s.hidden(s.recs[i]) || s.f == lookupHidesDead && s.recs[i].Expired(now) {
+		return store.Authorization{}, store.Standing{}, s.failed(store.ErrNotFound, hash, "")
+	}
+	rec := s.recs[i]
+	var st store.Standing
+	st.Suspended = s.ownerSuspended(rec)
+	if s.f == lookupSplit {
+		s.pause()
+		s.pause()
+	}
+	if i := s.app(rec.ClientID); i >= 0 && rec.ClientID != "" {
+		dead := !s.apps[i].SuspendedAt.IsZero()
+		st.App = !dead || s.f != lookupAppDead
+		st.Suspended = st.Suspended || dead && s.f != appSuspensionIgnored
+	}
+	for _, a := range s.gone {
+		if a.ClientID == rec.ClientID {
+			st.App = st.App || s.f == lookupDeletedApp
+			st.Suspended = st.Suspended || !a.SuspendedAt.IsZero() && s.f == appSuspensionOutlives
+		}
+	}
+	st.App = st.App || s.f == lookupAnyApp && rec.ClientID != "" || s.f == lookupPersonalApp && rec.ClientID == ""
+	if s.f == sharesLookup {
+		return rec, st, nil
+	}
+	return s.out(rec), st, nil
+}
+
+func (s *planted) ownerSuspended(rec store.Authorization) bool {
+	if s.f == ownerSuspensionIgnored || s.f == suspendPersonalNot && rec.ClientID == "" {
+		return false
+	}
+	return slices.ContainsFunc(s.owners, func(o suspension) bool {
+		return (s.isOwner(o, rec.Owner) || s.f == suspendAll && o.owner == "") && (s.f != suspendPresent || slices.Contains(o.recs, rec.ID))
+	})
+}
+
+func (s *planted) isOwner(o suspension, owner string) bool {
+	return s.same(store.Key{Owner: o.owner}, store.Key{Owner: owner})
+}
+
+func (s *planted) Suspend(ctx context.Context, owner string, at time.Time) error {
+	defer s.mu.Unlock()
+	if err := s.beginUse(ctx); err != nil {
+		return err
+	}
+	if i := slices.IndexFunc(s.owners, func(o suspension) bool { return s.isOwner(o, owner) }); i >= 0 {
+		switch s.f {
+		case suspendOverwrites:
+			s.owners[i].at = s.time(at)
+		case suspendFails:
+			return s.failed(store.ErrConflict, store.Hash{}, owner)
+		}
+		return nil
+	}
+	o := suspension{owner: owner, at: s.time(at)}
+	for i := range s.recs {
+		if a := &s.recs[i]; a.Owner == owner {
+			o.recs = append(o.recs, a.ID)
+			if s.f == suspendRaises {
+				a.Revision++
+			}
+		}
+	}
+	if o.recs != nil || s.f != suspendNeedsRecords {
+		s.owners = append(s.owners, o)
+	}
+	if s.f == lookupSplit { // there is time to look in between
+		s.pause()
+	}
+	return nil
+}
+
+func (s *planted) resume(owner string) bool {
+	before := len(s.owners)
+	s.owners = slices.DeleteFunc(s.owners, func(o suspension) bool { return s.isOwner(o, owner) || s.f == resumeAll })
+	return len(s.owners) < before
+}
+
+func (s *planted) Resume(ctx context.Context, owner string) error {
+	defer s.mu.Unlock()
+	if err := s.beginUse(ctx); err != nil || s.f == resumeNot {
+		return err
+	}
+	if !s.resume(owner) && s.f == resumeFails {
+		return s.failed(store.ErrNotFound, store.Hash{}, owner)
+	}
+	return nil
+}
+
+func (s *planted) Suspended(ctx context.Context, owner string) (time.Time, error) {
+	defer s.mu.Unlock()
+	if err := s.begin(ctx); err != nil {
+		return time.Time{}, err
+	}
+	for _, o := range s.owners {
+		if s.isOwner(o, owner) {
+			return o.at, nil
+		}
+	}
+	return time.Time{}, nil
+}
+
+// beginUse is begin for what marks records and owners.
+func (s *planted) beginUse(ctx context.Context) error {
+	if s.f == useIgnoresContext {
+		ctx = context.Background()
+	}
+	return s.begin(ctx)
+}
+
+// beginKeeping is begin for the methods of a Housekeeper.
+func (s *planted) beginKeeping(ctx context.Context) error {
+	if s.f == keeperIgnoresContext {
+		ctx = context.Background()
+	}
+	return s.begin(ctx)
+}
+
+// ending returns the records that are wanted, by (ExpiresAt, ID) but for one fault.
+func (s *planted) ending(byID fault, wanted func(store.Authorization) bool) (recs []store.Authorization) {
+	for _, a := range s.recs {
+		if wanted(a) {
+			recs = append(recs, a)
+		}
+	}
+	if s.f != byID {
+		slices.SortFunc(recs, func(a, b store.Authorization) int {
+			return cmp.Or(a.ExpiresAt.Compare(b.ExpiresAt), cmp.Compare(a.ID, b.ID))
+		})
+	}
+	return recs
+}
+
+func (s *planted) Purge(ctx context.Context, before time.Time, limit int) (int64, error) {
+	defer s.mu.Unlock()
+	if err := s.beginKeeping(ctx); err != nil {
+		return 0, err
+	}
+	dead := s.ending(purgeByID, func(a store.Authorization) bool {
+		switch {
+		case a.ExpiresAt.IsZero():
+			return s.f == purgeNever
+		case s.f == purgeLate:
+			return a.ExpiresAt.Before(before.Truncate(time.Microsecond))
+		}
+		return !a.ExpiresAt.After(before) || s.f == purgeLive
+	})
+	if s.f != purgeNoLimit {
+		dead = dead[:min(len(dead), limit)]
+	}
+	if s.f == purgeTwice {
+		s.pause()
+	}
+	s.recs = slices.DeleteFunc(s.recs, func(a store.Authorization) bool { return slices.Contains(ids(dead), a.ID) })
+	if s.f == purgeCount {
+		return 0, nil
+	}
+	return int64(len(dead)), nil
+}
+
+func (s *planted) Expiring(ctx context.Context, from, to time.Time, after store.Position, limit int) ([]store.Authorization, error) {
+	defer s.mu.Unlock()
+	if err := s.beginKeeping(ctx); err != nil {
+		return nil, err
+	}
+	page := s.ending(expiringByID, func(a store.Authorization) bool {
+		ends := a.ExpiresAt
+		behind := cmp.Or(ends.Compare(after.ExpiresAt), cmp.Compare(a.ID, after.ID))
+		switch {
+		case ends.IsZero():
+			return s.f == expiringNever
+		case ends.Equal(from.Truncate(time.Microsecond)) && s.f == expiringFrom:
+		case !ends.After(from) && (s.f != expiringAfter || after == store.Position{}):
+			return false
+		}
+		return !ends.After(to) && (s.f != expiringTo || ends.Before(to.Truncate(time.Microsecond))) &&
+			(behind > 0 || behind == 0 && s.f == expiringInclusive) && (s.f != expiringByTime || ends.After(after.ExpiresAt))
+	})
+	if s.f != expiringNoLimit {
+		page = page[:min(len(page), limit)]
+	}
+	for i := range page {
+		page[i] = s.out(page[i])
+	}
+	return page, nil
+}
+
+// Unused looks at three records in each call.
+func (s *planted) Unused(ctx context.Context, since, liveAt time.Time, after int64, limit int) (page []store.Authorization, next int64, err error) {
+	defer s.mu.Unlock()
+	if err := s.beginKeeping(ctx); err != nil {
+		return nil, 0, err
+	}
+	seen := 0
+	for _, a := range s.recs {
+		if a.ID < after || a.ID == after && (s.f != unusedInclusive || after == 0) {
+			continue
+		}
+		if seen == 3 {
+			if len(page) == 0 && s.f == unusedStops {
+				return nil, 0, nil
+			}
+			return page, next, nil
+		}
+		seen++
+		next = a.ID
+		if !a.CreatedAt.Before(since) && s.f != unusedNew ||
+			!a.LastUsedAt.Before(since) && s.f != unusedUsed && (s.f != unusedAtSince || a.LastUsedAt.After(since)) ||
+			!a.LastUsedAt.IsZero() && s.f == unusedNeverOnly ||
+			a.Expired(liveAt) && s.f != unusedDead {
+			continue
+		}
+		if len(page) == limit && s.f == unusedSkips {
+			continue
+		}
+		page = append(page, s.out(a))
+		if len(page) == limit && s.f != unusedNoLimit && s.f != unusedSkips {
+			return page, next, nil
+		}
+	}
+	if s.f == unusedEndless {
+		return page, max(next, after+1), nil
+	}
+	return page, 0, nil
 }
 
 // cachingHandle remembers what it has read by ID.

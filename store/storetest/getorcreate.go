@@ -31,6 +31,7 @@ func allFields(t tb, s store.Store, method string, create func(c store.Authoriza
 	full.Note, full.NoteURL = unicode, "https://example.com/"+unicode
 	full.UpdatedAt, full.ExpiresAt = now.Add(time.Microsecond), now.Add(2*time.Microsecond)
 	full.IssuedAt = now.Add(-time.Microsecond)
+	full.IdleTimeout, full.EndsAt = 90*time.Minute+time.Microsecond, now.Add(3*time.Microsecond)
 	full = withReplay(full, "all fields")
 
 	long := candidate(strings.Repeat("o", 255), strings.Repeat("c", 255), strings.Repeat("f", 255), "long")
@@ -49,7 +50,7 @@ func allFields(t tb, s store.Store, method string, create func(c store.Authoriza
 	used.Replay.Seal, used.Replay.ExpiresAt = []byte{}, now.Add(-time.Hour)
 
 	for _, c := range []store.Authorization{full, long, empty, none, used} {
-		c.ID, c.Revision = 4711, 42 // ignored
+		c.ID, c.Revision, c.LastUsedAt = 4711, 42, now // ignored
 		rec, err := create(c)
 		if err != nil {
 			t.Fatalf("%s(%+v) = error %v; there is no such record: it must be created", method, c.Key, err)
@@ -58,7 +59,7 @@ func allFields(t tb, s store.Store, method string, create func(c store.Authoriza
 			t.Errorf("%s returned ID %d, Revision %d; a new record has an ID greater than zero and Revision 1", method, rec.ID, rec.Revision)
 		}
 		want := c
-		want.ID, want.Revision = rec.ID, 1
+		want.ID, want.Revision, want.LastUsedAt = rec.ID, 1, time.Time{}
 		check := func(method string, got store.Authorization, err error) {
 			t.Helper()
 			if err != nil {
@@ -72,6 +73,8 @@ func allFields(t tb, s store.Store, method string, create func(c store.Authoriza
 		check("Get", got, err)
 		got, err = s.GetByTokenHash(t.Context(), c.TokenHash)
 		check("GetByTokenHash", got, err)
+		got, _, err = s.Lookup(t.Context(), c.TokenHash)
+		check("Lookup", got, err)
 		if !c.Replay.IsZero() {
 			got, err = s.GetByReplay(t.Context(), c.Replay.ID)
 			check("GetByReplay", got, err)

@@ -191,28 +191,30 @@ func replaceFields(t tb, s []store.Store) {
 	change.Note, change.NoteURL = "new note", ""
 	change.TokenHash, change.TokenLastEight = store.HashOf("second token"), lastEight("second token")
 	change.IssuedAt, change.UpdatedAt, change.ExpiresAt = now.Add(time.Minute), now.Add(time.Hour), now.Add(2*time.Hour)
+	change.IdleTimeout, change.EndsAt = time.Hour+time.Microsecond, now.Add(3*time.Hour)
 	change = withReplay(change, "new key")
 	want := change
 	want.Revision = 2
-	change.ClientID, change.CreatedAt = "another app", now.Add(-time.Hour) // never change
+	change.ClientID, change.CreatedAt, change.LastUsedAt = "another app", now.Add(-time.Hour), now // never change by it
 
 	got, err := s[0].Replace(t.Context(), change)
 	if err != nil {
 		t.Fatalf("Replace = error %v", err)
 	}
 	if d := diff(got, want); d != "" {
-		t.Errorf("Replace must store every field but ID, Owner, ClientID and CreatedAt, raise Revision by one, and return what is stored: %s", d)
+		t.Errorf("Replace must store every field but ID, Owner, ClientID, CreatedAt and LastUsedAt, raise Revision by one, and return what is stored: %s", d)
 	}
 	stored(t, s[0], want)
 
 	want.Scopes, want.ExpiresAt, want.IssuedAt, want.Fingerprint, want.Replay = nil, time.Time{}, time.Time{}, "", store.Replay{}
+	want.IdleTimeout, want.EndsAt = 0, time.Time{}
 	got, err = s[0].Replace(t.Context(), want)
 	want.Revision = 3
 	if err != nil {
 		t.Fatalf("Replace = error %v", err)
 	}
 	if d := diff(got, want); d != "" {
-		t.Errorf("Replace must be able to empty Scopes, ExpiresAt, IssuedAt, Fingerprint and Replay: %s", d)
+		t.Errorf("Replace must be able to empty Scopes, ExpiresAt, IssuedAt, Fingerprint, Replay, IdleTimeout and EndsAt: %s", d)
 	}
 	stored(t, s[0], want)
 	stored(t, s[0], bystander)
@@ -298,6 +300,8 @@ func replaceRepeat(t tb, s []store.Store) {
 		"UpdatedAt":      func(a *store.Authorization) { a.UpdatedAt = now.Add(time.Hour) },
 		"ExpiresAt":      func(a *store.Authorization) { a.ExpiresAt = now.Add(time.Hour) },
 		"IssuedAt":       func(a *store.Authorization) { a.IssuedAt = now.Add(time.Hour) },
+		"IdleTimeout":    func(a *store.Authorization) { a.IdleTimeout = time.Hour },
+		"EndsAt":         func(a *store.Authorization) { a.EndsAt = now.Add(time.Hour) },
 		"Replay":         func(a *store.Authorization) { a.Replay = store.Replay{} },
 		"Replay.ID":      func(a *store.Authorization) { a.Replay.ID = store.HashOf("replay of another") },
 		"Replay.Seal":    func(a *store.Authorization) { a.Replay.Seal = nil },

@@ -102,6 +102,7 @@ func times(t tb, s []store.Store) {
 			check(method+" CreatedAt", a.CreatedAt)
 			check(method+" UpdatedAt", a.UpdatedAt)
 			check(method+" ExpiresAt", a.ExpiresAt)
+			check(method+" EndsAt", a.EndsAt)
 			check(method+" IssuedAt", a.IssuedAt)
 			check(method+" Replay.ExpiresAt", a.Replay.ExpiresAt)
 		}
@@ -109,6 +110,7 @@ func times(t tb, s []store.Store) {
 			t.Helper()
 			check(method+" CreatedAt", a.CreatedAt)
 			check(method+" UpdatedAt", a.UpdatedAt)
+			check(method+" SuspendedAt", a.SuspendedAt)
 			if len(a.Secrets) != 1 {
 				t.Fatalf("%s returned %d secrets, want 1", method, len(a.Secrets))
 			}
@@ -123,7 +125,7 @@ func times(t tb, s []store.Store) {
 		}
 
 		c := withReplay(candidate("mona", "app", fmt.Sprint(i), fmt.Sprint("token ", i)), fmt.Sprint(i))
-		c.CreatedAt, c.UpdatedAt, c.ExpiresAt, c.IssuedAt, c.Replay.ExpiresAt = tm, tm, tm, tm, tm
+		c.CreatedAt, c.UpdatedAt, c.ExpiresAt, c.IssuedAt, c.Replay.ExpiresAt, c.EndsAt = tm, tm, tm, tm, tm, tm
 		rec := create(t, s[0], c)
 		authorization("GetOrCreate", rec)
 		got, err := s[0].Get(t.Context(), "mona", rec.ID)
@@ -132,6 +134,9 @@ func times(t tb, s []store.Store) {
 		got, err = s[0].GetByTokenHash(t.Context(), rec.TokenHash)
 		must(err)
 		authorization("GetByTokenHash", got)
+		got, _, err = s[0].Lookup(t.Context(), rec.TokenHash)
+		must(err)
+		authorization("Lookup", got)
 		got, err = s[0].GetByReplay(t.Context(), rec.Replay.ID)
 		must(err)
 		authorization("GetByReplay", got)
@@ -150,9 +155,20 @@ func times(t tb, s []store.Store) {
 		got, err = s[0].Replace(t.Context(), c) // the repeat, with the times as the caller has them
 		must(err)
 		authorization("Replace again", got)
+		if !tm.IsZero() {
+			must(s[0].Touch(t.Context(), []store.Use{{ID: rec.ID, At: tm}}))
+			got, err = s[0].Get(t.Context(), "mona", rec.ID)
+			must(err)
+			check("LastUsedAt", got.LastUsedAt)
+			owner := fmt.Sprint("suspended ", i)
+			must(s[0].Suspend(t.Context(), owner, tm))
+			since, err := s[0].Suspended(t.Context(), owner)
+			must(err)
+			check("Suspended", since)
+		}
 
 		a := application(fmt.Sprint("app ", i))
-		a.CreatedAt, a.UpdatedAt = tm, tm
+		a.CreatedAt, a.UpdatedAt, a.SuspendedAt = tm, tm, tm
 		a.Secrets = []store.AppSecret{{Hash: store.HashOf("secret"), CreatedAt: tm, ExpiresAt: tm}}
 		created := createApp(t, s[0], a)
 		app("CreateApp", created)
@@ -250,6 +266,10 @@ func copies(t tb, s []store.Store) {
 		"the record from Get":            func() (store.Authorization, error) { return s[0].Get(t.Context(), "mona", rec.ID) },
 		"the record from GetByTokenHash": func() (store.Authorization, error) { return s[0].GetByTokenHash(t.Context(), rec.TokenHash) },
 		"the record from GetByReplay":    func() (store.Authorization, error) { return s[0].GetByReplay(t.Context(), rec.Replay.ID) },
+		"the record from Lookup": func() (store.Authorization, error) {
+			a, _, err := s[0].Lookup(t.Context(), rec.TokenHash)
+			return a, err
+		},
 		"the record from a repeat of Create": func() (store.Authorization, error) {
 			return s[0].Create(t.Context(), fresh("", "token"))
 		},
@@ -352,6 +372,8 @@ func handlesSeeEachOther(t tb, s []store.Store) {
 	}
 	_, err := b.GetByTokenHash(t.Context(), c.TokenHash)
 	absent("GetByTokenHash", err)
+	_, _, err = b.Lookup(t.Context(), c.TokenHash)
+	absent("Lookup", err)
 	_, err = b.GetByReplay(t.Context(), c.Replay.ID)
 	absent("GetByReplay", err)
 	_, err = b.App(t.Context(), "app")
@@ -424,9 +446,20 @@ func everyMethod(ctx context.Context, s store.Store, rec store.Authorization, ap
 	_, out["Get"] = s.Get(ctx, rec.Owner, rec.ID)
 	_, out["Create"] = s.Create(ctx, candidate(rec.Owner, rec.ClientID, "created when done", "done 3"))
 	_, out["GetByTokenHash"] = s.GetByTokenHash(ctx, rec.TokenHash)
+	_, _, out["Lookup"] = s.Lookup(ctx, rec.TokenHash)
 	_, out["GetByReplay"] = s.GetByReplay(ctx, rec.Replay.ID)
 	_, out["Count"] = s.Count(ctx, store.Selection{Owner: &rec.Owner})
 	_, out["WipeReplays"] = s.WipeReplays(ctx, rec.Replay.ExpiresAt)
+	out["Touch"] = s.Touch(ctx, []store.Use{{ID: rec.ID, At: now}})
+	out["Touch of nothing"] = s.Touch(ctx, nil)
+	out["Suspend"] = s.Suspend(ctx, rec.Owner, now)
+	_, out["Suspended"] = s.Suspended(ctx, rec.Owner)
+	out["Resume"] = s.Resume(ctx, "suspended before")
+	if k, ok := s.(store.Housekeeper); ok {
+		_, out["Purge"] = k.Purge(ctx, rec.CreatedAt, 1)
+		_, out["Expiring"] = k.Expiring(ctx, rec.CreatedAt, rec.ExpiresAt, store.Position{}, 1)
+		_, _, out["Unused"] = k.Unused(ctx, now, now, 0, 1)
+	}
 	_, out["List"] = s.List(ctx, store.Query{Owner: rec.Owner, Limit: 1})
 	_, out["CreateApp"] = s.CreateApp(ctx, application("created when done"))
 	_, out["App"] = s.App(ctx, app.ClientID)
@@ -443,6 +476,10 @@ func everyMethod(ctx context.Context, s store.Store, rec store.Authorization, ap
 func contextDone(t tb, s []store.Store) {
 	rec := create(t, s[0], withReplay(candidate("mona", "app", "", "token"), "key"))
 	app := createApp(t, s[0], application("app"))
+	dead := candidate("hubot", "app", "", "dead token")
+	dead.ExpiresAt = dead.CreatedAt
+	dead = create(t, s[0], dead)
+	suspend(t, s[0], "suspended before", now)
 	canceled, cancel := context.WithCancel(t.Context())
 	cancel()
 	late, cancel := context.WithDeadline(t.Context(), now)
@@ -458,7 +495,10 @@ func contextDone(t tb, s []store.Store) {
 			t.Errorf("calls with a context that is done took %v; they must return soon", d)
 		}
 		stored(t, s[0], rec) // and nothing has changed
+		stored(t, s[0], dead)
 		storedApp(t, s[0], app)
+		suspended(t, s, "after calls whose context was done before", rec.Owner, time.Time{})
+		suspended(t, s, "after calls whose context was done before", "suspended before", now)
 		if n := len(owned(t, s[0], "mona")); n != 1 {
 			t.Errorf("there are %d records after calls whose context was done before, want 1", n)
 		}
@@ -606,6 +646,8 @@ func errorsHoldNoSecrets(t tb, s []store.Store) {
 	failed("Replace of an unknown record", err)
 	_, err = s[0].Get(t.Context(), "other "+mark, rec.ID)
 	failed("Get of an unknown record", err)
+	_, _, err = s[0].Lookup(t.Context(), unknown)
+	failed("Lookup of an unknown hash", err)
 	_, err = s[0].GetByTokenHash(t.Context(), unknown)
 	failed("GetByTokenHash of an unknown hash", err)
 	failed("Delete of an unknown record", s[0].Delete(t.Context(), "other "+mark, rec.ID))

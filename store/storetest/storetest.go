@@ -45,6 +45,7 @@ type Open func(t *testing.T, n int) []store.Store
 
 // Run tests that the store keeps the contract. Each case is a subtest with a
 // store of its own; they run in parallel, and Run returns when all have ended.
+// The cases of [store.Housekeeper] test nothing where the store is none.
 func Run(t *testing.T, open Open) {
 	t.Run("contract", func(t *testing.T) { // waits for the parallel subtests
 		for _, c := range cases {
@@ -117,6 +118,23 @@ var cases = []testCase{
 	{"DeleteAll/frees what was unique", 2, deleteAllFrees},
 	{"DeleteAll/many in one step", 3, deleteAllMany},
 
+	{"Touch/latest time stays", 2, touchLatest},
+	{"Touch/many at once", 1, touchMany},
+	{"Touch/ExpiresAt slides", 2, touchSlides},
+	{"Touch/race", 4, touchRace},
+	{"Touch/beside Replace", 2, touchReplace},
+
+	{"Lookup/follows Replace and Delete", 2, lookupFollows},
+	{"Lookup/apps", 2, lookupApps},
+	{"Lookup/is of one moment", 4, lookupMoment},
+	{"Suspend/until Resume", 2, suspendOwner},
+	{"Suspend/owners are compared byte for byte", 1, suspendSpelled},
+
+	{"Housekeeper/Purge in parts", 2, purge},
+	{"Housekeeper/Purge race", 4, purgeRace},
+	{"Housekeeper/Expiring in pages", 1, expiringPages},
+	{"Housekeeper/Unused in pages", 2, unusedPages},
+
 	{"Notes/unique among an owner's personal records", 2, notesUnique},
 	{"Notes/compared byte for byte", 1, notesSpelled},
 
@@ -157,8 +175,8 @@ var (
 	rounds = 20   // calls of each goroutine whose context ends
 )
 
-// candidate returns a record to store, with something in every field but
-// ExpiresAt and Replay. Each token may be used once.
+// candidate returns a record to store, with something in every field but those
+// of its end and Replay. Each token may be used once.
 func candidate(owner, clientID, fingerprint, token string) store.Authorization {
 	return store.Authorization{
 		Key:            store.Key{Owner: owner, ClientID: clientID, Fingerprint: fingerprint},
