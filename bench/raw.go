@@ -21,13 +21,15 @@ type rawRecord struct {
 	replayEnd                    sql.NullInt64
 	createdAt, updatedAt         int64
 	expiresAt                    sql.NullInt64
+	idleTimeout                  int64
+	endsAt, lastUsedAt           sql.NullInt64
 }
 
 // The statements of both databases. Without the CASTs SQLite would compile the
 // first one anew each time (see the store's statements).
 const (
 	rawColumns = `id, revision, owner, client_id, fingerprint, scopes, note, note_url, token_hash, token_last_eight,
-	issued_at, replay_id, replay_seal, replay_expires_at, created_at, updated_at, expires_at`
+	issued_at, replay_id, replay_seal, replay_expires_at, created_at, updated_at, expires_at, idle_timeout, ends_at, last_used_at`
 	rawByKey = `SELECT ` + rawColumns + ` FROM authz_authorizations
 	WHERE owner = CAST($1 AS TEXT) AND client_id = CAST($2 AS TEXT) AND fingerprint = CAST($3 AS TEXT)`
 	rawByHash = `SELECT ` + rawColumns + ` FROM authz_authorizations WHERE token_hash = $1`
@@ -89,7 +91,8 @@ func rawArgs(a *store.Authorization) []any {
 
 func scan(row *sql.Row) (rec rawRecord, err error) {
 	err = row.Scan(&rec.id, &rec.revision, &rec.owner, &rec.clientID, &rec.fingerprint, &rec.scopes, &rec.note, &rec.noteURL,
-		&rec.tokenHash, &rec.lastEight, &rec.issuedAt, &rec.replayID, &rec.replaySeal, &rec.replayEnd, &rec.createdAt, &rec.updatedAt, &rec.expiresAt)
+		&rec.tokenHash, &rec.lastEight, &rec.issuedAt, &rec.replayID, &rec.replaySeal, &rec.replayEnd, &rec.createdAt, &rec.updatedAt, &rec.expiresAt,
+		&rec.idleTimeout, &rec.endsAt, &rec.lastUsedAt)
 	return rec, err
 }
 

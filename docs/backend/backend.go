@@ -50,6 +50,7 @@ type change struct {
 	Selection           store.Selection `json:",omitzero"`
 	App                 store.App       `json:",omitzero"`
 	Now                 time.Time       `json:",omitzero"`
+	Uses                []store.Use     `json:",omitempty"`
 }
 
 // changes make a change in memory. The store there keeps the contract, so a
@@ -64,6 +65,9 @@ var changes = map[string]func(m *memory.Store, c change) (any, error){
 	"Delete":      func(m *memory.Store, c change) (any, error) { return nil, m.Delete(endless, c.Owner, c.ID) },
 	"DeleteAll":   func(m *memory.Store, c change) (any, error) { return m.DeleteAll(endless, c.Selection) },
 	"WipeReplays": func(m *memory.Store, c change) (any, error) { return m.WipeReplays(endless, c.Now) },
+	"Touch":       func(m *memory.Store, c change) (any, error) { return nil, m.Touch(endless, c.Uses) },
+	"Suspend":     func(m *memory.Store, c change) (any, error) { return nil, m.Suspend(endless, c.Owner, c.Now) },
+	"Resume":      func(m *memory.Store, c change) (any, error) { return nil, m.Resume(endless, c.Owner) },
 	"CreateApp":   func(m *memory.Store, c change) (any, error) { return m.CreateApp(endless, c.App) },
 	"ReplaceApp":  func(m *memory.Store, c change) (any, error) { return m.ReplaceApp(endless, c.App) },
 	"DeleteApp":   func(m *memory.Store, c change) (any, error) { return m.DeleteApp(endless, c.App.ClientID) },
@@ -99,7 +103,7 @@ func (s *Store) catchUp() error {
 func do[R any](ctx context.Context, s *Store, c change) (R, error) {
 	return alone(ctx, s, func() (none R, err error) {
 		out, err := changes[c.Method](s.state, c)
-		result, _ := out.(R) // Delete has none
+		result, _ := out.(R) // some have none
 		if rec, ok := out.(store.Authorization); err != nil || ok && rec.TokenHash != c.TokenHash {
 			return result, err // nothing has changed: it failed, or found a record
 		}
@@ -160,6 +164,13 @@ func (s *Store) Get(ctx context.Context, owner string, id int64) (store.Authoriz
 func (s *Store) GetByTokenHash(ctx context.Context, hash store.Hash) (store.Authorization, error) {
 	return alone(ctx, s, func() (store.Authorization, error) { return s.state.GetByTokenHash(ctx, hash) })
 }
+func (s *Store) Lookup(ctx context.Context, hash store.Hash) (rec store.Authorization, st store.Standing, err error) {
+	rec, err = alone(ctx, s, func() (store.Authorization, error) {
+		rec, st, err = s.state.Lookup(ctx, hash)
+		return rec, err
+	})
+	return rec, st, err
+}
 func (s *Store) GetByReplay(ctx context.Context, id store.Hash) (store.Authorization, error) {
 	return alone(ctx, s, func() (store.Authorization, error) { return s.state.GetByReplay(ctx, id) })
 }
@@ -181,6 +192,21 @@ func (s *Store) DeleteAll(ctx context.Context, sel store.Selection) (int64, erro
 }
 func (s *Store) WipeReplays(ctx context.Context, now time.Time) (int64, error) {
 	return do[int64](ctx, s, change{Method: "WipeReplays", Now: now})
+}
+func (s *Store) Touch(ctx context.Context, uses []store.Use) error {
+	_, err := do[any](ctx, s, change{Method: "Touch", Uses: uses})
+	return err
+}
+func (s *Store) Suspend(ctx context.Context, owner string, at time.Time) error {
+	_, err := do[any](ctx, s, change{Method: "Suspend", Authorization: store.Authorization{Key: store.Key{Owner: owner}}, Now: at})
+	return err
+}
+func (s *Store) Resume(ctx context.Context, owner string) error {
+	_, err := do[any](ctx, s, change{Method: "Resume", Authorization: store.Authorization{Key: store.Key{Owner: owner}}})
+	return err
+}
+func (s *Store) Suspended(ctx context.Context, owner string) (time.Time, error) {
+	return alone(ctx, s, func() (time.Time, error) { return s.state.Suspended(ctx, owner) })
 }
 func (s *Store) CreateApp(ctx context.Context, app store.App) (store.App, error) {
 	return do[store.App](ctx, s, change{Method: "CreateApp", App: app})
