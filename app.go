@@ -189,8 +189,8 @@ func (m *Manager) DeleteApp(ctx context.Context, clientID string) (authorization
 }
 
 // AuthenticateApp returns the app if secret is one of its live client secrets.
-// An unknown client_id and a wrong secret are both [ErrInvalidClient], after
-// the same work; any other error is the store's.
+// An unknown client_id, a wrong secret and a suspended app are all
+// [ErrInvalidClient], after the same work; any other error is the store's.
 func (m *Manager) AuthenticateApp(ctx context.Context, clientID string, secret Secret) (App, error) {
 	app, err := m.App(ctx, clientID)
 	if err != nil && !errors.Is(err, ErrNotFound) {
@@ -205,7 +205,7 @@ func (m *Manager) AuthenticateApp(ctx context.Context, clientID string, secret S
 			ok |= equal
 		}
 	}
-	if ok != 1 {
+	if ok != 1 || !app.SuspendedAt.IsZero() {
 		return App{}, ErrInvalidClient
 	}
 	return app, nil

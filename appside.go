@@ -16,18 +16,39 @@ import (
 // What an app does with the tokens that its users have for it. The caller has
 // authenticated the app (see AuthenticateApp): clientID is trusted.
 
-// Check returns the authorization of one of the app's tokens. Errors:
-// [ErrNotFound], if the token is malformed, unknown, revoked, expired or another
-// app's; anything else is the store's.
+// Check returns the authorization of one of the app's tokens, always from the
+// store. Errors: [ErrNotFound], if the token is malformed, unknown, revoked,
+// expired, another app's, or its user is suspended; anything else is the store's.
 func (m *Manager) Check(ctx context.Context, clientID, token string) (Authorization, error) {
-	rec, err := m.byToken(ctx, token)
-	if err == nil && (rec.ClientID != clientID || clientID == "") {
+	rec, suspended, err := m.ofApp(ctx, clientID, token)
+	if err == nil && suspended {
 		err = store.ErrNotFound
 	}
 	if err != nil {
 		return Authorization{}, fmt.Errorf("authz: check: %w", err)
 	}
 	return rec, nil
+}
+
+// ofApp returns the authorization of one of the app's tokens, or ErrNotFound.
+func (m *Manager) ofApp(ctx context.Context, clientID, token string) (rec Authorization, suspended bool, err error) {
+	if !m.wellFormed(token) {
+		return Authorization{}, false, store.ErrNotFound
+	}
+	rec, standing, err := m.store.Lookup(ctx, store.HashOf(token))
+	switch {
+	case err != nil:
+		return Authorization{}, false, err
+	case rec.Expired(m.now()):
+		return Authorization{}, false, store.ErrNotFound
+	}
+	if holdsAnswer(rec.Replay.Seal) { // another app has the token, too
+		rec = m.wipeSeal(ctx, rec)
+	}
+	if rec.ClientID != clientID || clientID == "" {
+		return Authorization{}, false, store.ErrNotFound
+	}
+	return rec, standing.Suspended, nil
 }
 
 // ResetRequest asks for a new token in the place of one of the app's.
@@ -80,15 +101,15 @@ func (m *Manager) Reset(ctx context.Context, req ResetRequest) (Result, error) {
 }
 
 // Revoke revokes one of the app's tokens; it is dead when Revoke returns.
-// Errors: [ErrNotFound] as in [Manager.Check], so that a second Revoke fails;
-// anything else is the store's.
+// Errors: [ErrNotFound] as in [Manager.Check], so that a second Revoke fails, but
+// a suspended user's tokens can be revoked; anything else is the store's.
 func (m *Manager) Revoke(ctx context.Context, clientID, token string) error {
-	rec, err := m.Check(ctx, clientID, token)
+	rec, _, err := m.ofApp(ctx, clientID, token) // a suspended user's too: it could come to life again
 	if err != nil {
-		return err
+		return fmt.Errorf("authz: revoke: %w", err)
 	}
 	// By its hash: a Reset that comes between has made another token of it.
-	n, err := m.store.DeleteAll(ctx, store.Selection{TokenHash: &rec.TokenHash})
+	n, err := m.store.DeleteAll(ctx, store.Selection{Owner: &rec.Owner, TokenHash: &rec.TokenHash})
 	if err == nil && n == 0 {
 		err = store.ErrNotFound
 	}
@@ -103,9 +124,9 @@ func (m *Manager) Revoke(ctx context.Context, clientID, token string) error {
 // in one step, and returns how many it was. Errors: [ErrNotFound] as in
 // [Manager.Check]; anything else is the store's.
 func (m *Manager) RevokeGrant(ctx context.Context, clientID, token string) (authorizations int64, err error) {
-	rec, err := m.Check(ctx, clientID, token)
+	rec, _, err := m.ofApp(ctx, clientID, token)
 	if err != nil {
-		return 0, err
+		return 0, fmt.Errorf("authz: revoke grant: %w", err)
 	}
 	return m.deleteGrant(ctx, rec.Owner, rec.ClientID)
 }
@@ -169,6 +190,9 @@ func (m *Manager) Scoped(ctx context.Context, req ScopedRequest) (Result, error)
 		token := newToken(m.cfg.TokenPrefix)
 		candidate := m.candidate(asked, token)
 		candidate.ExpiresAt = earlier(candidate.ExpiresAt, wide.ExpiresAt)
+		if candidate.EndsAt = earlier(candidate.EndsAt, wide.EndsAt); wide.IdleTimeout == 0 {
+			candidate.EndsAt = earlier(candidate.EndsAt, wide.ExpiresAt)
+		}
 		result, err := m.create(ctx, candidate, token, key, wide.ID)
 		if err != nil {
 			return Result{}, err

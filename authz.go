@@ -19,6 +19,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -63,19 +64,66 @@ type Config struct {
 	// many goroutines. Defaults to nil.
 	OnEvent func(ctx context.Context, e Event)
 
+	// Cache keeps verified tokens in memory: package cache has one. It is used
+	// between Start and Close, while the store tells of changes (store.Watcher)
+	// without delay. Defaults to nil: Verify reads the store each time.
+	Cache Cache
+
+	// CacheTTL is how long Verify may answer from memory at most, if everything
+	// else fails that tells of changes. Defaults to one minute.
+	CacheTTL time.Duration
+
+	// UnwatchedTTL is CacheTTL for a store that cannot tell of changes at all.
+	// What other processes revoke lives on here for as long. Defaults to 0: nothing
+	// is answered from memory then.
+	UnwatchedTTL time.Duration
+
+	// LastUsedInterval is how often the times of use that Verify has seen are
+	// stored, and so how exact they are, and how much of them a crash can lose.
+	// Defaults to one minute; negative means that they are not stored.
+	LastUsedInterval time.Duration
+
+	// IdleTimeout ends tokens that are not used for so long (and at most twice the
+	// LastUsedInterval longer), whatever Lifetime says. It holds for tokens made
+	// since it was set, and needs Start in every process that verifies. Defaults to
+	// 0: being unused ends no token.
+	IdleTimeout time.Duration
+
+	// PurgeAfter is how long expired authorizations are kept before a started
+	// Manager removes them. Defaults to a week; negative means for ever.
+	PurgeAfter time.Duration
+
+	// Logger hears of trouble in what Start has begun. Defaults to nil: nothing
+	// is logged.
+	Logger *slog.Logger
+
 	// Now is the clock. Defaults to time.Now.
 	Now func() time.Time
 }
 
 // Manager makes, keeps and verifies authorizations. It is safe for use by many
-// goroutines, holds no records of its own, and starts no goroutine: any number of
-// Managers in any number of processes may share one store.
+// goroutines, and any number of Managers in any number of processes may share one
+// store. It starts no goroutine before [Manager.Start], and only from then on does
+// it keep anything in memory.
 type Manager struct {
-	store  store.Store
+	store  store.Store // its changes are heard of here; see watched
 	apps   store.Apps
+	raw    store.Store // what New was given
 	cfg    Config
 	scopes map[string]bool // nil: any
 	wiped  atomic.Int64    // when replays were wiped last, in microseconds since 1970
+
+	// What Verify knows.
+	began       time.Time
+	foreignApps bool         // the host has its own table of apps
+	current     atomic.Int64 // until when what is in the cache may be answered from, in nanoseconds since began
+	validity    *validity
+	front       front
+	unknown     unknown
+	flights     flights
+
+	uses       uses
+	background background
 }
 
 // New returns a Manager on s, which it borrows. It returns an error if the
@@ -96,14 +144,42 @@ func New(s store.Store, cfg Config) (*Manager, error) {
 	if cfg.MaxPerScopes == 0 {
 		cfg.MaxPerScopes = 10
 	}
-	if cfg.Apps == nil {
+	if cfg.CacheTTL < 0 || cfg.UnwatchedTTL < 0 || cfg.IdleTimeout < 0 {
+		return nil, errors.New("authz: Config.CacheTTL, Config.UnwatchedTTL and Config.IdleTimeout must not be negative")
+	}
+	if cfg.CacheTTL == 0 {
+		cfg.CacheTTL = time.Minute
+	}
+	if cfg.LastUsedInterval == 0 {
+		cfg.LastUsedInterval = time.Minute
+	}
+	if cfg.IdleTimeout > 0 && cfg.LastUsedInterval < 0 {
+		return nil, errors.New("authz: Config.IdleTimeout needs the times of use: LastUsedInterval must not be negative")
+	}
+	if cfg.PurgeAfter == 0 {
+		cfg.PurgeAfter = 7 * 24 * time.Hour
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	foreign := cfg.Apps != nil
+	if !foreign {
 		cfg.Apps = s
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
 	cfg.Scopes = slices.Clone(cfg.Scopes)
-	m := &Manager{store: s, apps: cfg.Apps, cfg: cfg}
+	m := &Manager{raw: s, cfg: cfg, began: time.Now(), foreignApps: foreign, flights: flights{m: make(map[store.Hash]*flight)}}
+	m.store = watched{s, cfg.Apps, m}
+	m.apps = m.store
+	slots := 1 << 10 // for reads that calls share
+	if cfg.Cache != nil {
+		size := cfg.Cache.Size()
+		m.front = make(front, powerOf2(size/2, 1<<6, 1<<16)) // places for twice as many, 4 MiB at most
+		slots = powerOf2(size, slots, 1<<18)                 // 2 MiB at most
+	}
+	m.validity = newValidity(slots)
 	if cfg.Scopes != nil {
 		m.scopes = make(map[string]bool, len(cfg.Scopes))
 		for _, scope := range cfg.Scopes {
@@ -276,10 +352,22 @@ func (m *Manager) candidate(req Request, token Secret) Authorization {
 		CreatedAt:      now,
 		UpdatedAt:      now,
 	}
+	m.setEnd(&rec, now)
+	return rec
+}
+
+// setEnd gives a token that is made at now the end that the Config sets.
+func (m *Manager) setEnd(rec *Authorization, now time.Time) {
+	rec.ExpiresAt, rec.EndsAt, rec.IdleTimeout = time.Time{}, time.Time{}, 0
 	if m.cfg.Lifetime > 0 {
 		rec.ExpiresAt = now.Add(m.cfg.Lifetime)
 	}
-	return rec
+	if m.cfg.IdleTimeout > 0 {
+		// A use is noted once in an interval, and stored at the end of it.
+		rec.IdleTimeout = (m.cfg.IdleTimeout + 2*m.cfg.LastUsedInterval).Truncate(time.Microsecond)
+		rec.EndsAt = rec.ExpiresAt
+		rec.ExpiresAt = earlier(rec.ExpiresAt, now.Add(rec.IdleTimeout))
+	}
 }
 
 // rotate gives rec a new token, and its answer in the key's keeping. Without a key,
@@ -293,10 +381,7 @@ func (m *Manager) rotate(ctx context.Context, rec Authorization, token Secret, k
 	} else {
 		rec.Replay.Seal = spent(rec.Replay.Seal)
 	}
-	rec.ExpiresAt = time.Time{}
-	if m.cfg.Lifetime > 0 {
-		rec.ExpiresAt = now.Add(m.cfg.Lifetime)
-	}
+	m.setEnd(&rec, now)
 	next, err := m.store.Replace(ctx, rec)
 	if conflict := new(store.ConflictError); errors.Is(err, store.ErrConflict) && !errors.As(err, &conflict) {
 		// It may have taken effect, its answer been lost, and another change have come since.
@@ -385,58 +470,4 @@ func (m *Manager) validateRest(p *problems, req *Request) {
 
 func (p *problems) onExisting() {
 	p.invalid("on_existing", `must be "return", "rotate" or "error"`)
-}
-
-// Verify returns the authorization that token belongs to, read from the store.
-// A string that is no token of this Manager's form is refused without asking
-// the store. Errors: [ErrInvalidToken]; any other error is the store's and says
-// nothing about the token: answer 503, not 401.
-func (m *Manager) Verify(ctx context.Context, token string) (Authorization, error) {
-	rec, err := m.byToken(ctx, token)
-	switch {
-	case errors.Is(err, store.ErrNotFound):
-		return Authorization{}, ErrInvalidToken
-	case err != nil:
-		return Authorization{}, fmt.Errorf("authz: verify: %w", err)
-	case rec.ClientID == "":
-		return rec, nil
-	}
-	// An authorization whose creation raced with the deletion of its app can
-	// be left behind. It is dead all the same.
-	switch _, err := m.App(ctx, rec.ClientID); {
-	case errors.Is(err, ErrNotFound):
-		return Authorization{}, ErrInvalidToken
-	case err != nil:
-		return Authorization{}, fmt.Errorf("authz: verify: %w", err)
-	}
-	return rec, nil
-}
-
-// sealPatience is how long the use of a token waits for its seal to be wiped.
-const sealPatience = 250 * time.Millisecond
-
-// byToken returns the live authorization of a token, or ErrNotFound. Whoever
-// has the token needs no replay of the answer that held it: the seal is wiped.
-func (m *Manager) byToken(ctx context.Context, token string) (Authorization, error) {
-	if !wellFormed(token) || token[:len(token)-tokenRandom-tokenSum-1] != m.cfg.TokenPrefix {
-		return Authorization{}, store.ErrNotFound
-	}
-	rec, err := m.store.GetByTokenHash(ctx, store.HashOf(token))
-	if err != nil {
-		return Authorization{}, err
-	}
-	if rec.Expired(m.now()) {
-		return Authorization{}, store.ErrNotFound
-	}
-	if holdsAnswer(rec.Replay.Seal) {
-		// To verify is to read, and goes on where nothing can be written.
-		ctx, cancel := context.WithTimeout(ctx, sealPatience)
-		defer cancel()
-		wiped := rec
-		wiped.Replay.Seal = spent(rec.Replay.Seal)
-		if wiped, err = m.store.Replace(ctx, wiped); err == nil {
-			rec = wiped
-		} // else the next use of the token does it, or the end of the window
-	}
-	return rec, nil
 }

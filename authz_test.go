@@ -887,12 +887,12 @@ func (s *countingStore) failure() error {
 	return nil
 }
 
-func (s *countingStore) GetByTokenHash(ctx context.Context, h store.Hash) (store.Authorization, error) {
+func (s *countingStore) Lookup(ctx context.Context, h store.Hash) (store.Authorization, store.Standing, error) {
 	s.lookups.Add(1)
 	if err := s.failure(); err != nil {
-		return store.Authorization{}, err
+		return store.Authorization{}, store.Standing{}, err
 	}
-	return s.Store.GetByTokenHash(ctx, h)
+	return s.Store.Lookup(ctx, h)
 }
 
 func (s *countingStore) App(ctx context.Context, id string) (store.App, error) {

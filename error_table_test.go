@@ -413,6 +413,18 @@ func (f *faulty) GetByTokenHash(ctx context.Context, h store.Hash) (store.Author
 	return faultyCall(ctx, f, "GetByTokenHash", func() (store.Authorization, error) { return f.Store.GetByTokenHash(ctx, h) })
 }
 
+func (f *faulty) Lookup(ctx context.Context, h store.Hash) (store.Authorization, store.Standing, error) {
+	type looked struct {
+		rec      store.Authorization
+		standing store.Standing
+	}
+	v, err := faultyCall(ctx, f, "Lookup", func() (looked, error) {
+		rec, standing, err := f.Store.Lookup(ctx, h)
+		return looked{rec, standing}, err
+	})
+	return v.rec, v.standing, err
+}
+
 func (f *faulty) GetByReplay(ctx context.Context, id store.Hash) (store.Authorization, error) {
 	return faultyCall(ctx, f, "GetByReplay", func() (store.Authorization, error) { return f.Store.GetByReplay(ctx, id) })
 }

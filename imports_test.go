@@ -25,6 +25,8 @@ var mayImport = map[string][]string{
 	"store/internal":   {"./store", "./internal/migrate", "./internal/sqlerr"},
 	"store/sqlite":     {"./store", "./store/internal", "./internal/migrate", "./internal/sqlerr", "modernc.org/sqlite"},
 	"store/postgres":   {"./store", "./store/internal", "./internal/migrate", "./internal/sqlerr", "github.com/lib/pq"},
+	"authztest":        {".", "./store/memory", "github.com/google/uuid"}, // for the tests of hosts
+	"cache":            {".", "./store", "github.com/maypok86/otter/v2"},
 	"internal/migrate": {"./store"},
 	"internal/sqlerr":  {}, // by the methods of errors: no driver
 	"account":          {".", "./store", "./internal/migrate", "./internal/sqlerr", "golang.org/x/crypto", "github.com/pquerna/otp"},
@@ -45,8 +47,10 @@ var testSupport = []string{"./store/storetest", "./internal/pgtest"}
 var mayRequire = []string{
 	"github.com/google/uuid",
 	"github.com/lib/pq",
+	"github.com/maypok86/otter/v2",
 	"github.com/pquerna/otp",
 	"github.com/spf13/cobra",
+	"go.uber.org/goleak", // for tests
 	"golang.org/x/crypto",
 	"golang.org/x/term",
 	"modernc.org/libc", // for a test that asks SQLite itself; the driver needs it anyway

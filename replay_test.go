@@ -78,6 +78,18 @@ func (s *spy) GetByTokenHash(ctx context.Context, hash store.Hash) (store.Author
 	return spied(s, "GetByTokenHash", func() (store.Authorization, error) { return s.Store.GetByTokenHash(ctx, hash) }, hash)
 }
 
+func (s *spy) Lookup(ctx context.Context, hash store.Hash) (store.Authorization, store.Standing, error) {
+	type looked struct {
+		rec      store.Authorization
+		standing store.Standing
+	}
+	v, err := spied(s, "Lookup", func() (looked, error) {
+		rec, standing, err := s.Store.Lookup(ctx, hash)
+		return looked{rec, standing}, err
+	}, hash)
+	return v.rec, v.standing, err
+}
+
 func (s *spy) GetByReplay(ctx context.Context, id store.Hash) (store.Authorization, error) {
 	return spied(s, "GetByReplay", func() (store.Authorization, error) { return s.Store.GetByReplay(ctx, id) }, id)
 }
@@ -1370,7 +1382,10 @@ func TestVerifyBesideWriter(t *testing.T) {
 	if verified != nil {
 		t.Errorf("Verify beside a writer = %v", verified)
 	}
-	rec, err := m.Verify(t.Context(), result.Token.Reveal())
+	if _, err := m.Verify(t.Context(), result.Token.Reveal()); err != nil {
+		t.Fatal(err)
+	}
+	rec, err := s.GetByTokenHash(t.Context(), store.HashOf(result.Token.Reveal()))
 	if err != nil || len(rec.Replay.Seal) != sha256.Size {
 		t.Errorf("Verify after it = %v, and the seal has %d bytes, want no more than the hash of the request", err, len(rec.Replay.Seal))
 	}

@@ -147,8 +147,8 @@ func (h *handler) introspected(ctx context.Context, app App, token string) (Auth
 	if a.ClientID != app.ClientID && !slices.Contains(h.cfg.ResourceServers, app.ClientID) {
 		return Authorization{}, User{}, ErrInvalidToken
 	}
-	user, err := h.userOf(ctx, a)
-	return a, user, err
+	user, err := h.userOf(ctx, *a)
+	return *a, user, err
 }
 
 // revoke answers POST /oauth/revoke. A token that is not there is revoked

@@ -34,6 +34,12 @@ func wellFormed(s string) bool {
 	return checksum(random) == sum && isBase62(random)
 }
 
+// wellFormed reports whether s has the form of this Manager's tokens.
+func (m *Manager) wellFormed(s string) bool {
+	n := len(m.cfg.TokenPrefix)
+	return wellFormed(s) && len(s) == n+1+tokenRandom+tokenSum && s[:n] == m.cfg.TokenPrefix
+}
+
 func validPrefix(p string) bool {
 	return p != "" && len(p) <= maxPrefix && strings.IndexByte(base62[10:], p[0]) >= 0 &&
 		isBase62(strings.ReplaceAll(p, "_", ""))

@@ -94,9 +94,9 @@ type countedLookups struct {
 	n int
 }
 
-func (s *countedLookups) GetByTokenHash(ctx context.Context, hash store.Hash) (store.Authorization, error) {
+func (s *countedLookups) Lookup(ctx context.Context, hash store.Hash) (store.Authorization, store.Standing, error) {
 	s.n++
-	return s.Store.GetByTokenHash(ctx, hash)
+	return s.Store.Lookup(ctx, hash)
 }
 
 // A string is a token exactly if it has the form and the checksum; the store is

@@ -221,7 +221,10 @@ func ask(m *authz.Manager, app authz.App, secret authz.Secret, owner string, c q
 	case "delete":
 		err = m.Delete(ctx, owner, c.id)
 	case "verify":
-		res.Authorization, err = m.Verify(ctx, c.token)
+		var a *authz.Authorization
+		if a, err = m.Verify(ctx, c.token); err == nil {
+			res.Authorization = *a
+		}
 	case "reset":
 		res, err = m.Reset(ctx, authz.ResetRequest{ClientID: app.ClientID, Token: authz.NewSecret(c.token)})
 	case "revoke":

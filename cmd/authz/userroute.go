@@ -51,7 +51,7 @@ func (u *userRoute) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	authorization, err := u.m.Verify(ctx, token)
 	var user account.User
 	if err == nil {
-		user, err = u.owner(ctx, authorization)
+		user, err = u.owner(ctx, *authorization)
 	}
 	switch {
 	case errors.Is(err, authz.ErrInvalidToken):

@@ -53,6 +53,8 @@ type Store struct {
 	lastApp    int64
 	byClientID map[string]*store.App // nil for a deleted app: its client_id stays taken
 	apps       []*store.App          // in order of ID
+
+	observers map[*store.Observer]store.Observer // of Watch
 }
 
 // note is what is unique about a personal authorization.
@@ -74,6 +76,7 @@ func New() *Store {
 		byOwner:    make(map[string][]*store.Authorization),
 		suspended:  make(map[string]time.Time),
 		byClientID: make(map[string]*store.App),
+		observers:  make(map[*store.Observer]store.Observer),
 	}
 }
 
@@ -157,6 +160,7 @@ func (s *Store) create(rec *store.Authorization, dead ...*store.Authorization) e
 	}
 	s.lastAuthorization++
 	s.swap(rec, dead...)
+	s.tellRemoved(dead)
 	return nil
 }
 
@@ -359,6 +363,7 @@ func (s *Store) Replace(ctx context.Context, rec store.Authorization) (store.Aut
 		return store.Authorization{}, err
 	}
 	s.swap(&next, dead...)
+	s.tellRemoved(dead) // old is one of them
 	return clone(&next), nil
 }
 
@@ -374,6 +379,7 @@ func (s *Store) Delete(ctx context.Context, owner string, id int64) error {
 		return store.ErrNotFound
 	}
 	s.remove(rec)
+	s.tell(store.Change{ID: id})
 	return nil
 }
 
@@ -394,6 +400,7 @@ func (s *Store) DeleteAll(ctx context.Context, sel store.Selection) (int64, erro
 func (s *Store) deleteAll(sel store.Selection) int64 {
 	recs := s.selected(sel)
 	s.remove(recs...)
+	s.tellRemoved(recs)
 	return int64(len(recs))
 }
 
@@ -464,6 +471,7 @@ func (s *Store) Suspend(ctx context.Context, owner string, at time.Time) error {
 	if _, ok := s.suspended[owner]; !ok {
 		s.suspended[owner] = micro(at)
 	}
+	s.tell(store.Change{Owner: &owner})
 	return nil
 }
 
@@ -475,6 +483,7 @@ func (s *Store) Resume(ctx context.Context, owner string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.suspended, owner)
+	s.tell(store.Change{Owner: &owner})
 	return nil
 }
 
@@ -498,6 +507,7 @@ func (s *Store) Purge(ctx context.Context, before time.Time, limit int) (int64, 
 	recs := s.ending(func(p store.Position) bool { return !p.ExpiresAt.After(before) })
 	recs = recs[:min(len(recs), limit)]
 	s.remove(recs...)
+	s.tellRemoved(recs)
 	return int64(len(recs)), nil
 }
 
@@ -708,6 +718,7 @@ func (s *Store) ReplaceApp(ctx context.Context, app store.App) (store.App, error
 	}
 	s.byClientID[next.ClientID] = &next
 	s.apps[after(s.apps, next.ID-1, appID)] = &next
+	s.tell(store.Change{ClientID: &next.ClientID})
 	return cloneApp(&next), nil
 }
 
@@ -725,6 +736,7 @@ func (s *Store) DeleteApp(ctx context.Context, clientID string) (int64, error) {
 	s.byClientID[clientID] = nil
 	i := after(s.apps, app.ID-1, appID)
 	s.apps = slices.Delete(s.apps, i, i+1)
+	s.tell(store.Change{ClientID: &clientID})
 	return s.deleteAll(store.Selection{ClientID: &clientID}), nil
 }
 

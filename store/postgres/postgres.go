@@ -51,6 +51,7 @@ type Store struct {
 	sql               *sqlstore.Store
 	owned             *pq.Config // of Open
 	end               *deadline  // of Open
+	listen            string     // the DSN for Watch
 }
 
 var (
@@ -157,6 +158,7 @@ func Open(ctx context.Context, dsn string) (*Store, error) {
 		_ = s.Close()
 		return nil, err
 	}
+	s.listen = withoutMaxConns(dsn)
 	return s, nil
 }
 

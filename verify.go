@@ -1,0 +1,243 @@
+package authz
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/seed-926035fd/authz/store"
+)
+
+// Verify returns the live authorization that token belongs to. A string that is
+// no token of this Manager's form is refused without asking the store. Others are
+// answered from Config.Cache while the Manager is started and hears of changes,
+// and else read from the store, in one round trip; calls that miss the same token
+// at the same time share one read.
+//
+// A revocation is heeded from when the call that made it returned, in this
+// Manager; in others as soon as they hear of it (docs/design.md, "What revocation
+// means, and how late it can be"). Expiry is judged at each call, by Config.Now.
+//
+// The result is shared with other callers and must not be changed. Errors:
+// [ErrInvalidToken]; any other error is the store's and says nothing about the
+// token: answer 503, not 401.
+func (m *Manager) Verify(ctx context.Context, token string) (*Authorization, error) {
+	if len(token) != len(m.cfg.TokenPrefix)+1+tokenRandom+tokenSum {
+		return nil, ErrInvalidToken
+	}
+	// In an array: as a []byte it would go to the heap.
+	var text [maxPrefix + 1 + tokenRandom + tokenSum]byte
+	copy(text[:], token)
+	hash := store.Hash(sha256.Sum256(text[:len(token)]))
+
+	e := m.cached(&hash)
+	alive, known := false, false
+	if e != nil { // only what was a token once is there: its checksum needs no check
+		alive, known = m.judge(e)
+	}
+	if !known {
+		if !m.wellFormed(token) {
+			return nil, ErrInvalidToken
+		}
+		var err error
+		if e, err = m.read(ctx, hash); err != nil {
+			return nil, err
+		}
+		alive, _ = m.judge(e)
+	}
+	switch {
+	case !alive:
+		return nil, ErrInvalidToken
+	case e.foreign:
+		if err := m.foreignApp(ctx, e.rec.ClientID); err != nil {
+			return nil, err
+		}
+	}
+	m.used(e)
+	return e.rec, nil
+}
+
+// cached returns what is known of a token, nil if that may have changed or is
+// nothing.
+func (m *Manager) cached(hash *store.Hash) *CacheEntry {
+	now := m.elapsed()
+	if !m.caching(now) {
+		return nil
+	}
+	key := cacheKey(hash)
+	e := m.front.get(key)
+	switch second := now >> 30; {
+	case e == nil || !sameHash(&e.hash, hash):
+		if e, _ = m.cfg.Cache.Get(key); e == nil || !sameHash(&e.hash, hash) {
+			return nil
+		}
+		m.front.put(key, e)
+	case e.shown.Load() != second: // so that the Cache keeps what is in use
+		e.shown.Store(second)
+		m.cfg.Cache.Get(key)
+	}
+	if now >= e.until || !m.validity.holds(e) {
+		return nil
+	}
+	return e
+}
+
+// judge reports whether an entry that holds is alive now. It is not known of one
+// that has been idle for too long, by what this Manager knows: it may have been
+// used elsewhere.
+func (m *Manager) judge(e *CacheEntry) (alive, known bool) {
+	switch {
+	case e.dead:
+		return false, true
+	case e.expiresAt != math.MaxInt64 && m.now().UnixMicro() >= e.expiresAt:
+		return false, !e.idle
+	}
+	return true, true
+}
+
+// foreignApp asks the host's own table of apps, each time: nobody else knows when
+// it changes.
+func (m *Manager) foreignApp(ctx context.Context, clientID string) error {
+	app, err := m.App(ctx, clientID)
+	switch {
+	case errors.Is(err, ErrNotFound), err == nil && !app.SuspendedAt.IsZero():
+		return ErrInvalidToken
+	case err != nil:
+		return fmt.Errorf("authz: verify: %w", err)
+	}
+	return nil
+}
+
+// elapsed is real time, in nanoseconds since New. It is cheaper than Config.Now,
+// and goes on where that stands still.
+func (m *Manager) elapsed() int64 { return int64(time.Since(m.began)) }
+
+// caching reports whether entries may be answered from: all changes that were
+// committed until a moment ago have been heard of.
+func (m *Manager) caching(now int64) bool { return now < m.current.Load() }
+
+// flights are the reads that are under way, one for each token.
+type flights struct {
+	mu sync.Mutex
+	m  map[store.Hash]*flight
+}
+
+type flight struct {
+	began int64
+	done  chan struct{} // closed when the rest is set
+	e     *CacheEntry
+	err   error
+}
+
+// fresh is how old a read may be for others to join it while changes may be going
+// unheard: what it finds is as old.
+const fresh = 100 * time.Millisecond
+
+// read returns the entry of a token as it is in the store, or ErrInvalidToken.
+func (m *Manager) read(ctx context.Context, hash store.Hash) (*CacheEntry, error) {
+	for {
+		if err := ctx.Err(); err != nil {
+			return nil, fmt.Errorf("authz: verify: %w", err)
+		}
+		now := m.elapsed()
+		caching := m.caching(now)
+		if caching && m.unknown.has(&hash, now) {
+			return nil, ErrInvalidToken
+		}
+		m.flights.mu.Lock()
+		f := m.flights.m[hash]
+		if f == nil || !caching && now-f.began > int64(fresh) {
+			f = &flight{began: now, done: make(chan struct{})}
+			m.flights.m[hash] = f
+			m.flights.mu.Unlock()
+			m.fly(ctx, hash, f)
+			return f.e, f.err
+		}
+		m.flights.mu.Unlock()
+
+		select {
+		case <-f.done:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("authz: verify: %w", ctx.Err())
+		}
+		switch {
+		case f.err == nil && !m.validity.holds(f.e):
+			// The token was revoked, perhaps before this call began: that read
+			// must not answer it.
+		case f.err == nil, errors.Is(f.err, ErrInvalidToken):
+			return f.e, f.err
+		case errors.Is(f.err, context.Canceled), errors.Is(f.err, context.DeadlineExceeded):
+			// Whoever went for it has gone away. That says nothing to others.
+		default:
+			return nil, f.err
+		}
+	}
+}
+
+// errGone is for those who wait for a read that ended by a panic.
+var errGone = errors.New("authz: verify: the read did not come to its end")
+
+// fly reads for all who wait for f.
+func (m *Manager) fly(ctx context.Context, hash store.Hash, f *flight) {
+	f.err = errGone
+	defer func() {
+		m.flights.mu.Lock()
+		if m.flights.m[hash] == f {
+			delete(m.flights.m, hash)
+		}
+		m.flights.mu.Unlock()
+		close(f.done)
+	}()
+	e, keep, err := m.lookup(ctx, hash)
+	f.e, f.err = e, err
+	// Before the flight is over: who comes later finds it.
+	switch {
+	case !m.caching(m.elapsed()):
+	case errors.Is(err, ErrInvalidToken):
+		m.unknown.add(hash, f.began+int64(min(unknownFor, m.cfg.CacheTTL)))
+	case keep:
+		e.until = f.began + int64(m.cfg.CacheTTL)
+		m.cfg.Cache.Set(cacheKey(&hash), e)
+		m.front.put(cacheKey(&hash), e)
+	}
+}
+
+// lookup reads a token's entry from the store, or returns ErrInvalidToken. keep
+// says that the next use of the token needs no read.
+func (m *Manager) lookup(ctx context.Context, hash store.Hash) (e *CacheEntry, keep bool, err error) {
+	seq := m.validity.seq.Load() // before the read: what changes from now on is heeded
+	rec, standing, err := m.store.Lookup(ctx, hash)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return nil, false, ErrInvalidToken
+	case err != nil:
+		return nil, false, fmt.Errorf("authz: verify: %w", err)
+	case !sameHash(&rec.TokenHash, &hash):
+		return nil, false, errors.New("authz: verify: the store returned another token's record")
+	}
+	keep = !holdsAnswer(rec.Replay.Seal)
+	if !keep { // to wipe it is a change
+		rec = m.wipeSeal(ctx, rec)
+	}
+	rec.Replay = store.Replay{}
+	e = &CacheEntry{
+		hash:      hash,
+		expiresAt: math.MaxInt64,
+		rec:       &rec,
+		seq:       seq,
+		id:        m.validity.idSlot(rec.ID),
+		owner:     m.validity.ownerSlot(rec.Owner),
+		app:       m.validity.appSlot(rec.ClientID),
+		dead:      standing.Suspended || rec.ClientID != "" && !standing.App && !m.foreignApps,
+		idle:      rec.IdleTimeout > 0,
+		foreign:   rec.ClientID != "" && m.foreignApps,
+	}
+	if !rec.ExpiresAt.IsZero() {
+		e.expiresAt = rec.ExpiresAt.UnixMicro()
+	}
+	return e, keep, nil
+}
