@@ -136,8 +136,8 @@ type ScopedRequest struct {
 	ClientID string
 	// Token is one of the app's tokens; it stays.
 	Token Secret
-	// Scopes are those of the new token: some of the other's. Required, but
-	// may be empty.
+	// Scopes are those of the new token: some of the other's, or of what those
+	// include (see [Scope]). Required, but may be empty.
 	Scopes []string
 	// Note, NoteURL and Fingerprint are as in [Request]. Without a fingerprint
 	// the new authorization gets a random one, so that get-or-create does not
@@ -178,7 +178,7 @@ func (m *Manager) Scoped(ctx context.Context, req ScopedRequest) (Result, error)
 		if err != nil {
 			return Result{}, err
 		}
-		if beyond := without(asked.Scopes, wide.Scopes); len(beyond) > 0 {
+		if beyond := m.scopes.beyond(asked.Scopes, wide.Scopes); len(beyond) > 0 {
 			var p problems
 			p.add("scopes", CodeCustom, "scopes are invalid: "+strings.Join(beyond, ","))
 			return Result{}, p.err()

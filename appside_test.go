@@ -440,7 +440,7 @@ func TestScopedSubset(t *testing.T) {
 }
 
 func TestScopedValidation(t *testing.T) {
-	m, _ := newManager(t, memory.New(), authz.Config{Scopes: []string{"a"}})
+	m, _ := newManager(t, memory.New(), authz.Config{Scopes: authz.ScopeNames("a")})
 	ctx := context.Background()
 	wide := mustCreate(t, m, request(scopes("a"), fingerprint("wide")))
 	for _, test := range []struct {

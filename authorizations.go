@@ -64,7 +64,7 @@ func (m *Manager) create(ctx context.Context, candidate Authorization, token Sec
 	}
 	m.event(ctx, EventCreated, rec)
 	if rec.ClientID != "" {
-		m.trim(ctx, rec, m.cfg.MaxPerScopes, func(a Authorization) bool { return a.ID != spared && sameSet(a.Scopes, rec.Scopes) })
+		m.trim(ctx, rec, m.cfg.MaxPerScopes, func(a Authorization) bool { return a.ID != spared && m.scopes.same(a.Scopes, rec.Scopes) })
 		m.trim(ctx, rec, m.cfg.MaxPerUserAndApp, func(a Authorization) bool { return a.ID != spared })
 	}
 	return Result{Authorization: rec, Token: token, Created: true}, nil
@@ -207,7 +207,10 @@ func (m *Manager) walk(ctx context.Context, owner string, clientID *string) iter
 type Update struct {
 	// Scopes replaces the scopes, AddScopes appends those that are not there
 	// yet, RemoveScopes takes away those that are. Only one of the three may be
-	// set in one Update.
+	// set in one Update. Afterwards no scope is listed that another one includes
+	// (see [Scope]). RemoveScopes goes by what is listed: one that is only
+	// included stays allowed, for there is no name for what would be left; name
+	// what is to be left in Scopes.
 	Scopes, AddScopes, RemoveScopes []string
 	// Note, NoteURL and Fingerprint follow the rules of [Request].
 	Note, NoteURL, Fingerprint *string
@@ -226,7 +229,7 @@ func (m *Manager) Update(ctx context.Context, owner string, id int64, u Update) 
 		if err != nil {
 			return Authorization{}, err
 		}
-		changed, err := u.apply(rec)
+		changed, err := u.apply(rec, m.scopes)
 		if err != nil || changed.same(rec) {
 			return rec, err
 		}
@@ -251,7 +254,7 @@ func (m *Manager) validateUpdate(u *Update) error {
 	for _, list := range []struct {
 		field  string
 		scopes *[]string
-		known  map[string]bool
+		known  scopeRules
 	}{
 		{"scopes", &u.Scopes, m.scopes},
 		{"add_scopes", &u.AddScopes, m.scopes},
@@ -281,7 +284,7 @@ func (m *Manager) validateUpdate(u *Update) error {
 type updated struct{ Authorization }
 
 // apply returns what a valid update makes of rec.
-func (u Update) apply(rec Authorization) (updated, error) {
+func (u Update) apply(rec Authorization, rules scopeRules) (updated, error) {
 	var p problems
 	switch {
 	case u.Scopes != nil:
@@ -293,11 +296,12 @@ func (u Update) apply(rec Authorization) (updated, error) {
 				rec.Scopes = append(rec.Scopes, s)
 			}
 		}
+		rec.Scopes = rules.reduce(rec.Scopes)
 		if len(rec.Scopes) > MaxScopes {
 			p.invalid("add_scopes", "must leave at most %d scopes", MaxScopes)
 		}
 	case u.RemoveScopes != nil:
-		rec.Scopes = slices.DeleteFunc(slices.Clone(rec.Scopes), func(s string) bool { return slices.Contains(u.RemoveScopes, s) })
+		rec.Scopes = rules.reduce(without(rec.Scopes, u.RemoveScopes))
 	}
 	if u.Note != nil {
 		if rec.Note = *u.Note; rec.ClientID == "" {

@@ -174,7 +174,7 @@ func TestCreate(t *testing.T) {
 			if res.App.ClientID != clientID || res.App.Name != "my github app" || res.App.URL != "http://my-github-app.com" {
 				t.Errorf("App = %+v", res.App)
 			}
-			if rec, err := m.Verify(context.Background(), token); err != nil || !reflect.DeepEqual(rec, want) {
+			if rec, err := m.Verify(context.Background(), token); err != nil || !reflect.DeepEqual(*rec, want) {
 				t.Errorf("Verify = %+v, %v; want %+v", rec, err, want)
 			}
 		}
@@ -201,7 +201,7 @@ func TestCreatePersonal(t *testing.T) {
 		if !reflect.DeepEqual(res.App, app) {
 			t.Errorf("App = %+v, want %+v", res.App, app)
 		}
-		if rec, err := m.Verify(context.Background(), token); err != nil || !reflect.DeepEqual(rec, want) {
+		if rec, err := m.Verify(context.Background(), token); err != nil || !reflect.DeepEqual(*rec, want) {
 			t.Errorf("Verify = %+v, %v; want %+v", rec, err, want)
 		}
 		if got, err := m.AppOf(context.Background(), res.Authorization); err != nil || !reflect.DeepEqual(got, app) {
@@ -230,7 +230,7 @@ func TestAppOf(t *testing.T) {
 
 func TestCreateValidation(t *testing.T) {
 	s := memory.New()
-	m, _ := newManager(t, s, authz.Config{Scopes: append(many(101), "public_repo")})
+	m, _ := newManager(t, s, authz.Config{Scopes: authz.ScopeNames(append(many(101), "public_repo")...)})
 	ctx := context.Background()
 	for _, test := range []struct {
 		name, field string
@@ -858,7 +858,7 @@ func TestUpdateNothing(t *testing.T) {
 func TestUpdateValidation(t *testing.T) {
 	s := memory.New()
 	h := new(hearing)
-	m, c := newManager(t, s, authz.Config{Scopes: many(150), OnEvent: h.hear})
+	m, c := newManager(t, s, authz.Config{Scopes: authz.ScopeNames(many(150)...), OnEvent: h.hear})
 	ctx := context.Background()
 	before := mustCreate(t, m, request(scopes(many(60)...))).Authorization
 	mine := mustCreate(t, m, personal("mine", scopes())).Authorization

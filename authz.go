@@ -11,7 +11,8 @@
 // and the endpoints to list, change and revoke what these made, for users and
 // for apps. It is the OAuth Authorizations API of GitHub, so clients written
 // for that work unchanged; introspection (RFC 7662), revocation (RFC 7009) and
-// metadata (RFC 8414) stand beside it. Tokens are shown once, when they are
+// metadata (RFC 8414) stand beside it. [NewMiddleware] and [RequireScopes] protect
+// the host's own routes with the tokens. Tokens are shown once, when they are
 // created; the store holds their SHA-256 alone.
 package authz
 
@@ -48,9 +49,9 @@ type Config struct {
 	// Defaults to 10; negative means no limit.
 	MaxPerScopes int
 
-	// Scopes are the scopes that requests may ask for. Defaults to nil: any
-	// scope-token of RFC 6749.
-	Scopes []string
+	// Scopes are the scopes that requests may ask for; see [ScopeNames] for plain
+	// names. Defaults to nil: any scope-token of RFC 6749, and none includes another.
+	Scopes []Scope
 
 	// Apps keeps the registered apps. Defaults to the Manager's store; set it
 	// if the host has its own table of apps. Deleting an app there leaves its
@@ -110,8 +111,8 @@ type Manager struct {
 	apps   store.Apps
 	raw    store.Store // what New was given
 	cfg    Config
-	scopes map[string]bool // nil: any
-	wiped  atomic.Int64    // when replays were wiped last, in microseconds since 1970
+	scopes scopeRules
+	wiped  atomic.Int64 // when replays were wiped last, in microseconds since 1970
 
 	// What Verify knows.
 	began       time.Time
@@ -169,8 +170,15 @@ func New(s store.Store, cfg Config) (*Manager, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	cfg.Scopes = slices.Clone(cfg.Scopes)
-	m := &Manager{raw: s, cfg: cfg, began: time.Now(), foreignApps: foreign, flights: flights{m: make(map[store.Hash]*flight)}}
+	cfg.Scopes = cloneScopes(cfg.Scopes)
+	scopes, err := newScopeRules(cfg.Scopes)
+	if err != nil {
+		return nil, fmt.Errorf("authz: Config.Scopes: %w", err)
+	}
+	m := &Manager{
+		raw: s, cfg: cfg, scopes: scopes,
+		began: time.Now(), foreignApps: foreign, flights: flights{m: make(map[store.Hash]*flight)},
+	}
 	m.store = watched{s, cfg.Apps, m}
 	m.apps = m.store
 	slots := 1 << 10 // for reads that calls share
@@ -180,15 +188,6 @@ func New(s store.Store, cfg Config) (*Manager, error) {
 		slots = powerOf2(size, slots, 1<<18)                 // 2 MiB at most
 	}
 	m.validity = newValidity(slots)
-	if cfg.Scopes != nil {
-		m.scopes = make(map[string]bool, len(cfg.Scopes))
-		for _, scope := range cfg.Scopes {
-			if !validScope(scope) {
-				return nil, fmt.Errorf("authz: Config.Scopes: %q is no scope-token (RFC 6749 section 3.3) of at most %d bytes", scope, MaxScope)
-			}
-			m.scopes[scope] = true
-		}
-	}
 	return m, nil
 }
 
@@ -222,9 +221,10 @@ type Request struct {
 	// Fingerprint distinguishes authorizations of one user for one app, such
 	// as one for each machine. "" is a fingerprint like any other.
 	Fingerprint string
-	// Scopes are scope-tokens of RFC 6749; duplicates are dropped, the order is
-	// kept. Nil asks for nothing in particular: a new authorization has no
-	// scopes, and an existing one is not said to differ.
+	// Scopes are scope-tokens of RFC 6749; duplicates are dropped, and what
+	// others of them include (see [Scope]), the order is kept. Nil asks for
+	// nothing in particular: a new authorization has no scopes, and an existing
+	// one is not said to differ.
 	Scopes []string
 	// Note and NoteURL remind people what the token is for; NoteURL is "" or an
 	// absolute http(s) URL.
@@ -253,7 +253,8 @@ type Result struct {
 	// it, and that this is its answer once more.
 	Replayed bool
 	// NotApplied names what was asked for and an existing authorization has
-	// otherwise: "scopes", "note", "note_url", in this order.
+	// otherwise: "scopes", "note", "note_url", in this order. Scopes that allow
+	// the same are the same.
 	NotApplied []string
 }
 
@@ -291,7 +292,7 @@ func (m *Manager) GetOrCreate(ctx context.Context, req Request) (Result, error) 
 	}
 	result.App = app
 	if !result.Created {
-		result.NotApplied = notApplied(req, result.Authorization)
+		result.NotApplied = m.notApplied(req, result.Authorization)
 	}
 	return result, nil
 }
@@ -423,8 +424,8 @@ func (m *Manager) trim(ctx context.Context, created Authorization, limit int, co
 }
 
 // notApplied names what the request asks for and rec has otherwise.
-func notApplied(req Request, rec Authorization) (fields []string) {
-	if req.Scopes != nil && !sameSet(req.Scopes, rec.Scopes) {
+func (m *Manager) notApplied(req Request, rec Authorization) (fields []string) {
+	if req.Scopes != nil && !m.scopes.same(req.Scopes, rec.Scopes) {
 		fields = append(fields, "scopes")
 	}
 	if req.Note != "" && req.Note != rec.Note {

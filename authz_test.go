@@ -142,9 +142,9 @@ func TestNewRefuses(t *testing.T) {
 		"prefix not ASCII":         {TokenPrefix: "é"},
 		"lifetime negative":        {Lifetime: -1},
 		"limit negative":           {MaxPerUserAndApp: -1},
-		"scope with space":         {Scopes: []string{"a b"}},
-		"scope empty":              {Scopes: []string{""}},
-		"scope too long":           {Scopes: []string{strings.Repeat("a", authz.MaxScope+1)}},
+		"scope with space":         {Scopes: authz.ScopeNames("a b")},
+		"scope empty":              {Scopes: authz.ScopeNames("")},
+		"scope too long":           {Scopes: authz.ScopeNames(strings.Repeat("a", authz.MaxScope+1))},
 	} {
 		if _, err := authz.New(memory.New(), cfg); err == nil {
 			t.Errorf("%s: New gave no error", name)
@@ -185,7 +185,7 @@ func TestGetOrCreate(t *testing.T) {
 		t.Errorf("second call:\ngot  %+v\nwant %+v, unchanged and without token", again, want)
 	}
 	rec, err := m.Verify(context.Background(), token)
-	if err != nil || !reflect.DeepEqual(rec, want) {
+	if err != nil || !reflect.DeepEqual(*rec, want) {
 		t.Errorf("Verify = %+v, %v; want %+v", rec, err, want)
 	}
 }
@@ -848,9 +848,9 @@ func TestValidation(t *testing.T) {
 }
 
 func TestDeclaredScopes(t *testing.T) {
-	declared := []string{"repo", "user:email"}
+	declared := authz.ScopeNames("repo", "user:email")
 	m, _ := newManager(t, memory.New(), authz.Config{Scopes: declared})
-	declared[0] = "changed" // the Config is copied
+	declared[0].Name = "changed" // the Config is copied
 	scopes := func(v ...string) authz.Request { return request(func(r *authz.Request) { r.Scopes = v }) }
 	mustGet(t, m, scopes("user:email", "repo"))
 	_, err := m.GetOrCreate(context.Background(), scopes("a", "repo", "Repo", "b", "a"))
@@ -859,7 +859,7 @@ func TestDeclaredScopes(t *testing.T) {
 	if errors.As(err, &v) && v.Fields[0].Message != "scopes are invalid: a,Repo,b" {
 		t.Errorf("message = %q", v.Fields[0].Message)
 	}
-	none, _ := newManager(t, memory.New(), authz.Config{Scopes: []string{}})
+	none, _ := newManager(t, memory.New(), authz.Config{Scopes: authz.ScopeNames()})
 	mustGet(t, none, scopes())
 	_, err = none.GetOrCreate(context.Background(), scopes("repo"))
 	wantField(t, "no scope declared", err, "scopes", authz.CodeCustom)

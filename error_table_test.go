@@ -167,7 +167,7 @@ func documented(body string) string {
 // The table of http-api, section 5, on every endpoint where a row can occur: all
 // bytes of the body and all headers.
 func TestErrorTableOfEveryEndpoint(t *testing.T) {
-	s := newServerOn(t, memory.New(), authz.Config{Scopes: []string{"a", "public_repo"}}, legacyPaths, func(c *authz.HandlerConfig) {
+	s := newServerOn(t, memory.New(), authz.Config{Scopes: authz.ScopeNames("a", "public_repo")}, legacyPaths, func(c *authz.HandlerConfig) {
 		c.DocumentationURL, c.Realm = docs, "my realm"
 	})
 	register(t, s.m, otherClient)

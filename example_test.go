@@ -38,18 +38,14 @@ func Example() {
 	mux := http.NewServeMux()
 	mux.Handle("/authorizations", api)
 	mux.Handle("/authorizations/", api)
-	mux.HandleFunc("GET /user", func(w http.ResponseWriter, r *http.Request) {
-		token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
-		authorization, err := manager.Verify(r.Context(), token)
-		switch {
-		case errors.Is(err, authz.ErrInvalidToken):
-			http.Error(w, "who are you?", http.StatusUnauthorized)
-		case err != nil:
-			http.Error(w, "try again later", http.StatusServiceUnavailable)
-		default:
-			fmt.Fprintf(w, "user %s, scopes %v", authorization.Owner, authorization.Scopes)
-		}
-	})
+	protect, err := authz.NewMiddleware(manager, authz.MiddlewareConfig{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	mux.Handle("GET /user", protect(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		authorization, _ := authz.FromContext(r.Context())
+		fmt.Fprintf(w, "user %s, scopes %v", authorization.Owner, authorization.Scopes)
+	})))
 	server := httptest.NewServer(mux)
 	defer server.Close()
 
@@ -525,6 +521,75 @@ func ExampleManager_WipeReplays() {
 	// 1 <nil>
 }
 
+// A scope can include others: who has repo needs no repo:status.
+func ExampleScope() {
+	m, err := authz.New(memory.New(), authz.Config{Scopes: []authz.Scope{
+		{Name: "repo", Description: "All of your repositories", Includes: []string{"repo:status"}},
+		{Name: "repo:status", Description: "The status of commits"},
+		{Name: "user", Description: "Your profile"},
+	}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx := context.Background()
+	result, err := m.Create(ctx, authz.Request{Owner: "user-1", Note: "CI", Scopes: []string{"repo", "repo:status"}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(result.Authorization.Scopes)
+	_, err = m.Create(ctx, authz.Request{Owner: "user-1", Note: "deploy", Scopes: []string{"admin"}})
+	fmt.Println(err)
+	for _, scope := range m.Scopes() {
+		fmt.Println(scope.Name, m.Allows(&result.Authorization, scope.Name))
+	}
+	// Output:
+	// [repo]
+	// authz: validation failed: scopes custom (scopes are invalid: admin)
+	// repo true
+	// repo:status true
+	// user false
+}
+
+// Scopes that have only names.
+func ExampleScopeNames() {
+	m, err := authz.New(memory.New(), authz.Config{Scopes: authz.ScopeNames("repo", "user")})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(m.Scopes()[1].Name)
+	// Output:
+	// user
+}
+
+// A page on which people choose what a token may do.
+func ExampleManager_Scopes() {
+	m, err := authz.New(memory.New(), authz.Config{Scopes: []authz.Scope{
+		{Name: "repo", Description: "All of your repositories", Includes: []string{"repo:status"}},
+		{Name: "repo:status", Description: "The status of commits"},
+	}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, scope := range m.Scopes() {
+		fmt.Println(scope.Name, "-", scope.Description, scope.Includes)
+	}
+	// Output:
+	// repo - All of your repositories [repo:status]
+	// repo:status - The status of commits []
+}
+
+func ExampleManager_Allows() {
+	m, app, secret := exampleManager()
+	result := exampleToken(m, app, secret, "repo", "gist")
+	a, err := m.Verify(context.Background(), result.Token.Reveal())
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(m.Allows(a, "gist"), m.Allows(a, "gist", "user"))
+	// Output:
+	// true false
+}
+
 func ExampleConfig_onEvent() {
 	m, err := authz.New(memory.New(), authz.Config{
 		OnEvent: func(_ context.Context, e authz.Event) { // an audit log, or a message to the user
@@ -606,6 +671,127 @@ func ExampleBasicAuth() {
 	// authz: no credentials
 	// authz: one-time password required
 	// hubot <nil>
+}
+
+// Two routes of a web app: one for every token, one for tokens with a scope.
+func ExampleNewMiddleware() {
+	m, app, secret := exampleManager()
+	protect, err := authz.NewMiddleware(m, authz.MiddlewareConfig{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	show := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a, _ := authz.FromContext(r.Context())
+		fmt.Fprintf(w, "hello, %s", a.Owner)
+	})
+	mux := http.NewServeMux()
+	mux.Handle("GET /user", protect(show))
+	mux.Handle("POST /repos", protect(authz.RequireScopes("repo")(show)))
+
+	token := exampleToken(m, app, secret, "user").Token.Reveal()
+	for _, call := range []struct{ method, path, authorization string }{
+		{"GET", "/user", "Bearer " + token},
+		{"GET", "/user", ""},
+		{"GET", "/user", "Bearer nonsense"},
+		{"POST", "/repos", "Bearer " + token},
+	} {
+		req := httptest.NewRequest(call.method, call.path, nil)
+		req.Header.Set("Authorization", call.authorization)
+		rec := httptest.NewRecorder()
+		mux.ServeHTTP(rec, req)
+		if rec.Code == http.StatusOK {
+			fmt.Println(rec.Code, rec.Body)
+		} else {
+			fmt.Println(rec.Code, rec.Header().Get("WWW-Authenticate"))
+		}
+	}
+	// Output:
+	// 200 hello, user-1
+	// 401 Bearer realm="authz"
+	// 401 Bearer realm="authz", error="invalid_token", error_description="The token is malformed, unknown, revoked or expired"
+	// 403 Bearer realm="authz", error="insufficient_scope", scope="repo", error_description="The token lacks the scope repo"
+}
+
+func ExampleRequireScopes() {
+	m, app, secret := exampleManager()
+	protect, err := authz.NewMiddleware(m, authz.MiddlewareConfig{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	h := protect(authz.RequireScopes("repo", "user")(http.NotFoundHandler()))
+	for _, scopes := range [][]string{{"user"}, {"user", "repo"}} {
+		req := httptest.NewRequest(http.MethodGet, "/", nil)
+		req.Header.Set("Authorization", "token "+exampleToken(m, app, secret, scopes...).Token.Reveal())
+		rec := httptest.NewRecorder()
+		h.ServeHTTP(rec, req)
+		fmt.Println(rec.Code, rec.Header().Get("X-OAuth-Scopes"), "of", rec.Header().Get("X-Accepted-OAuth-Scopes"))
+	}
+	// Output:
+	// 403 user of repo, user
+	// 404 user, repo of repo, user
+}
+
+// A route that does more for those who have a token.
+func ExampleFromContext() {
+	m, app, secret := exampleManager()
+	identify, err := authz.NewMiddleware(m, authz.MiddlewareConfig{Optional: true})
+	if err != nil {
+		log.Fatal(err)
+	}
+	h := identify(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if a, ok := authz.FromContext(r.Context()); ok {
+			fmt.Println("hello,", a.Owner)
+		} else {
+			fmt.Println("hello, whoever you are")
+		}
+	}))
+	req := httptest.NewRequest(http.MethodGet, "/", nil)
+	h.ServeHTTP(httptest.NewRecorder(), req)
+	req.Header.Set("Authorization", "Bearer "+exampleToken(m, app, secret).Token.Reveal())
+	h.ServeHTTP(httptest.NewRecorder(), req)
+	// Output:
+	// hello, whoever you are
+	// hello, user-1
+}
+
+// What an interceptor of another transport does with the metadata of a call.
+func ExampleBearerToken() {
+	m, app, secret := exampleManager()
+	token := exampleToken(m, app, secret, "repo").Token.Reveal()
+	for _, metadata := range [][]string{{"Bearer " + token}, {"Bearer nonsense"}, {"Bearer"}, nil} {
+		token, err := authz.BearerToken(metadata)
+		if err != nil {
+			fmt.Println(err) // unauthenticated
+			continue
+		}
+		a, err := m.Verify(context.Background(), token)
+		switch {
+		case errors.Is(err, authz.ErrInvalidToken):
+			fmt.Println(err) // unauthenticated
+		case err != nil:
+			fmt.Println("try again later") // unavailable
+		case !m.Allows(a, "repo"):
+			fmt.Println("permission denied")
+		default:
+			ctx := m.NewContext(context.Background(), a)
+			who, _ := authz.FromContext(ctx) // in the service
+			fmt.Println("hello,", who.Owner)
+		}
+	}
+	// Output:
+	// hello, user-1
+	// authz: invalid token
+	// authz: malformed credentials
+	// authz: no credentials
+}
+
+func ExampleManager_NewContext() {
+	m, _, _ := exampleManager()
+	ctx := m.NewContext(context.Background(), &authz.Authorization{Scopes: []string{"repo"}}) // from Verify
+	a, ok := authz.FromContext(ctx)
+	fmt.Println(a.Scopes, ok)
+	// Output:
+	// [repo] true
 }
 
 func ExampleSecret() {

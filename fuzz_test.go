@@ -436,7 +436,7 @@ func FuzzUpdateScopes(f *testing.F) {
 		id int64
 	}
 	var worlds [2]world
-	for i, scopes := range [][]string{nil, declared} {
+	for i, scopes := range [][]authz.Scope{nil, authz.ScopeNames(declared...)} {
 		m, _ := newManager(f, memory.New(), authz.Config{Scopes: scopes})
 		worlds[i] = world{m, mustGet(f, m, request(func(r *authz.Request) { r.Scopes = nil })).Authorization.ID}
 	}

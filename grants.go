@@ -24,7 +24,7 @@ type Grant struct {
 	Owner string
 	App   App
 	// Scopes are those of all authorizations together, in the order in which
-	// they came.
+	// they came, without those that others of them include.
 	Scopes []string
 	// Authorizations is how many there are.
 	Authorizations int
@@ -95,7 +95,7 @@ func (m *Manager) grants(ctx context.Context, owner string, clientID *string) ([
 		if err != nil {
 			return nil, err
 		}
-		g.App = app
+		g.App, g.Scopes = app, m.scopes.reduce(g.Scopes)
 		grants = append(grants, *g)
 	}
 	slices.SortFunc(grants, func(a, b Grant) int {

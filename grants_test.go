@@ -271,7 +271,7 @@ func TestGrantsOfManyScopes(t *testing.T) {
 	if err != nil || len(grants) != 1 || len(grants[0].Scopes) != records*authz.MaxScopes {
 		t.Fatalf("Grants = %d grants, %v", len(grants), err)
 	}
-	if took := time.Since(started); took > time.Second { // 20 ms; as the square, some 3 s and more
+	if took := time.Since(started); took > 2*time.Second { // 20 ms; as the square, some 3 s and more
 		t.Errorf("Grants of %d scopes took %v", len(grants[0].Scopes), took)
 	}
 }

@@ -108,9 +108,9 @@ func NewHandler(m *Manager, cfg HandlerConfig) (http.Handler, error) {
 		cfg.BaseURL = strings.TrimRight(cfg.BaseURL, "/")
 	}
 	if cfg.Realm == "" {
-		cfg.Realm = "authz"
+		cfg.Realm = defaultRealm
 	}
-	if strings.ContainsFunc(cfg.Realm, func(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' }) {
+	if !validRealm(cfg.Realm) {
 		return nil, errors.New("authz: HandlerConfig.Realm must be printable ASCII without quotes")
 	}
 	if cfg.MaxPerPage < 0 || cfg.MaxPerPage > maxListLimit || cfg.MaxBody < 0 || cfg.BodyTimeout < 0 || cfg.Timeout < 0 {
@@ -445,9 +445,17 @@ type wireFieldError struct {
 // an httptest.ResponseRecorder by Get finds the header, too: nothing is sent there.
 func spelled(name string, r *http.Request) string {
 	if r.Context().Value(http.ServerContextKey) == nil {
-		return http.CanonicalHeaderKey(name)
+		return canonical[name]
 	}
 	return name
+}
+
+// canonical are all headers that GitHub spells in letters of its own, as net/http
+// spells them; what spelled is asked for stands here.
+var canonical = map[string]string{
+	otpHeader:      http.CanonicalHeaderKey(otpHeader),
+	scopesHeader:   http.CanonicalHeaderKey(scopesHeader),
+	acceptedHeader: http.CanonicalHeaderKey(acceptedHeader),
 }
 
 // answer is the one table from errors to statuses, words and headers. Clients

@@ -292,7 +292,7 @@ func checkCommon(t testing.TB, name string, a answer) {
 
 // The table of http-api, section 5, as far as endpoints 1 and 2 go.
 func TestErrorTable(t *testing.T) {
-	s := newServerOn(t, memory.New(), authz.Config{Scopes: []string{"public_repo", "repo"}})
+	s := newServerOn(t, memory.New(), authz.Config{Scopes: authz.ScopeNames("public_repo", "repo")})
 	if a := s.put(t, path+"/taken", minimalBody); a.status != 201 {
 		t.Fatalf("%d %s", a.status, a.body)
 	}

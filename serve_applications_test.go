@@ -193,7 +193,7 @@ func TestAppAuthentication(t *testing.T) {
 
 // What the endpoints for apps say to wrong bodies.
 func TestAppBodies(t *testing.T) {
-	s := newServerOn(t, memory.New(), authz.Config{Scopes: []string{"a", "b", "c"}})
+	s := newServerOn(t, memory.New(), authz.Config{Scopes: authz.ScopeNames("a", "b", "c")})
 	token := issued(t, "PUT", s.put(t, path, `{`+secretField+`,"scopes":["a","b"]}`))
 	issued(t, "PUT", s.put(t, path+"/taken", minimalBody))
 	for _, e := range appEndpoints(ofApp, token)[:5] {

@@ -472,7 +472,7 @@ func TestUpdateOverHTTP(t *testing.T) {
 	} {
 		for _, method := range []string{"PATCH", "POST"} {
 			name := method + " " + test.name
-			s := newServerOn(t, memory.New(), authz.Config{Scopes: []string{"a", "b", "c", "d", "x", "y"}})
+			s := newServerOn(t, memory.New(), authz.Config{Scopes: authz.ScopeNames("a", "b", "c", "d", "x", "y")})
 			got := s.put(t, path+"/f", `{`+secretField+`,"scopes":["a","b"],"note":"n","note_url":"http://x"}`)
 			w := newShape(s, 1, issued(t, name, got))
 			w.scopes, w.note, w.noteURL, w.fingerprint = []string{"a", "b"}, "n", "http://x", "f"

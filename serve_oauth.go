@@ -198,7 +198,7 @@ func (h *handler) metadata(w *response, r *http.Request) {
 		IntrospectionAuthMethods: methods,
 		Revocation:               root + "/oauth/revoke",
 		RevocationAuthMethods:    methods,
-		Scopes:                   h.m.cfg.Scopes,
+		Scopes:                   scopeNames(h.m.cfg.Scopes),
 		ResponseTypes:            []string{},
 		GrantTypes:               []string{},
 		Documentation:            h.cfg.DocumentationURL,

@@ -355,7 +355,7 @@ func TestMetadata(t *testing.T) {
 	strip := func(h http.Handler) http.Handler { return http.StripPrefix("/outer", h) }
 	for _, test := range []struct {
 		name    string
-		scopes  []string
+		scopes  []authz.Scope
 		cfg     authz.HandlerConfig
 		wrap    func(http.Handler) http.Handler
 		targets []string
@@ -368,7 +368,7 @@ func TestMetadata(t *testing.T) {
 		{name: "stripped, and a prefix", cfg: authz.HandlerConfig{Prefix: "/v3"}, wrap: strip, targets: []string{"/outer/v3" + place, "/outer" + place + "/v3"}, root: "/outer/v3"},
 		{name: "BaseURL", cfg: authz.HandlerConfig{BaseURL: "https://api.example.com"}, targets: []string{place}, root: "https://api.example.com"},
 		{name: "BaseURL and a prefix", cfg: authz.HandlerConfig{BaseURL: "https://api.example.com/x/", Prefix: "/v3"}, targets: []string{"/v3" + place, place + "/v3"}, root: "https://api.example.com/x/v3"},
-		{name: "scopes and documentation", scopes: []string{"repo", "user"}, cfg: authz.HandlerConfig{DocumentationURL: "https://docs.example.com"}, targets: []string{place}},
+		{name: "scopes and documentation", scopes: authz.ScopeNames("repo", "user"), cfg: authz.HandlerConfig{DocumentationURL: "https://docs.example.com"}, targets: []string{place}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			m, _ := newManager(t, memory.New(), authz.Config{Scopes: test.scopes})

@@ -47,7 +47,7 @@ func validPrefix(p string) bool {
 
 func isBase62(s string) bool {
 	for i := range len(s) {
-		if strings.IndexByte(base62, s[i]) < 0 {
+		if !isAlphanumeric(s[i]) {
 			return false
 		}
 	}

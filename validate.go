@@ -76,9 +76,9 @@ func (p *problems) httpURL(field, value string) {
 	}
 }
 
-// scopes checks scope-tokens, drops duplicates and keeps the order. allowed nil
-// allows all.
-func (p *problems) scopes(field string, scopes []string, allowed map[string]bool) []string {
+// scopes checks scope-tokens, drops duplicates and what others include, and keeps
+// the order. Rules that are nil allow all.
+func (p *problems) scopes(field string, scopes []string, rules scopeRules) []string {
 	if len(scopes) > MaxScopes {
 		p.invalid(field, "must hold at most %d scopes", MaxScopes)
 		return nil
@@ -96,14 +96,14 @@ func (p *problems) scopes(field string, scopes []string, allowed map[string]bool
 		}
 		seen[s] = true
 		out = append(out, s)
-		if allowed != nil && !allowed[s] {
+		if !rules.declares(s) {
 			unknown = append(unknown, s)
 		}
 	}
 	if unknown != nil {
 		p.add(field, CodeCustom, "scopes are invalid: "+strings.Join(unknown, ","))
 	}
-	return out
+	return rules.reduce(out)
 }
 
 // validScope reports whether s is a scope-token: 1*( %x21 / %x23-5B / %x5D-7E )

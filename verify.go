@@ -26,39 +26,71 @@ import (
 // [ErrInvalidToken]; any other error is the store's and says nothing about the
 // token: answer 503, not 401.
 func (m *Manager) Verify(ctx context.Context, token string) (*Authorization, error) {
-	if len(token) != len(m.cfg.TokenPrefix)+1+tokenRandom+tokenSum {
+	hash, ok := m.hashOf(token)
+	if !ok {
 		return nil, ErrInvalidToken
+	}
+	e, err := m.recall(&hash)
+	if e == nil && err == nil {
+		e, err = m.ask(ctx, token, hash)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return e.rec, nil
+}
+
+// hashOf returns a token's hash; !ok says that it cannot be a token.
+func (m *Manager) hashOf(token string) (hash store.Hash, ok bool) {
+	if len(token) != len(m.cfg.TokenPrefix)+1+tokenRandom+tokenSum {
+		return hash, false
 	}
 	// In an array: as a []byte it would go to the heap.
 	var text [maxPrefix + 1 + tokenRandom + tokenSum]byte
 	copy(text[:], token)
-	hash := store.Hash(sha256.Sum256(text[:len(token)]))
+	return sha256.Sum256(text[:len(token)]), true
+}
 
-	e := m.cached(&hash)
-	alive, known := false, false
-	if e != nil { // only what was a token once is there: its checksum needs no check
-		alive, known = m.judge(e)
+// recall returns the entry of a token that is alive, or ErrInvalidToken; neither,
+// if somebody must be asked. Only what was a token once is in memory: its checksum
+// needs no check.
+func (m *Manager) recall(hash *store.Hash) (*CacheEntry, error) {
+	e := m.cached(hash)
+	if e == nil || e.foreign {
+		return nil, nil
 	}
-	if !known {
-		if !m.wellFormed(token) {
-			return nil, ErrInvalidToken
-		}
+	switch alive, known := m.judge(e); {
+	case !known:
+		return nil, nil
+	case !alive:
+		return nil, ErrInvalidToken
+	}
+	m.used(e)
+	return e, nil
+}
+
+// ask is recall for what is not known.
+func (m *Manager) ask(ctx context.Context, token string, hash store.Hash) (*CacheEntry, error) {
+	if !m.wellFormed(token) {
+		return nil, ErrInvalidToken
+	}
+	e := m.cached(&hash)
+	if e == nil || !e.foreign { // else it is the host's table alone that must be asked
 		var err error
 		if e, err = m.read(ctx, hash); err != nil {
 			return nil, err
 		}
-		alive, _ = m.judge(e)
 	}
-	switch {
-	case !alive:
+	if alive, _ := m.judge(e); !alive {
 		return nil, ErrInvalidToken
-	case e.foreign:
+	}
+	if e.foreign {
 		if err := m.foreignApp(ctx, e.rec.ClientID); err != nil {
 			return nil, err
 		}
 	}
 	m.used(e)
-	return e.rec, nil
+	return e, nil
 }
 
 // cached returns what is known of a token, nil if that may have changed or is

@@ -93,7 +93,7 @@ func newHost(t testing.TB) *host {
 	st := memory.New()
 	h := &host{TB: t, apps: &troubledApps{Apps: st}, rec: &recorder{next: http.DefaultTransport}}
 	var err error
-	if h.m, err = authz.New(st, authz.Config{Apps: h.apps, Scopes: []string{"public_repo", "repo", "user"}}); err != nil {
+	if h.m, err = authz.New(st, authz.Config{Apps: h.apps, Scopes: authz.ScopeNames("public_repo", "repo", "user")}); err != nil {
 		t.Fatal(err)
 	}
 	h.app, h.other = register(t, h.m, "my github app"), register(t, h.m, "another app")

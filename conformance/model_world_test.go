@@ -106,7 +106,7 @@ func newWorld(b backend, m *model, configs [2]mConfig) *world {
 	for i, s := range b.empty() {
 		c := configs[i]
 		manager, err := authz.New(s, authz.Config{
-			TokenPrefix: c.prefix, Lifetime: c.lifetime, MaxPerUserAndApp: c.maxUser, MaxPerScopes: cmpOr(c.maxScopes, -1), Scopes: c.scopes,
+			TokenPrefix: c.prefix, Lifetime: c.lifetime, MaxPerUserAndApp: c.maxUser, MaxPerScopes: cmpOr(c.maxScopes, -1), Scopes: declared(c.scopes),
 			Now:     func() time.Time { return m.now.In(zone).Add(999) }, // in whole microseconds it is m.now
 			OnEvent: func(_ context.Context, e authz.Event) { w.events = append(w.events, e) },
 		})
@@ -486,4 +486,12 @@ func (w *world) state(owners []string) {
 	if len(apps) > 0 {
 		w.failf("app %s is stored, want none", apps[0].ClientID)
 	}
+}
+
+// declared is nil for nil: any scope may be asked for.
+func declared(names []string) []authz.Scope {
+	if names == nil {
+		return nil
+	}
+	return authz.ScopeNames(names...)
 }

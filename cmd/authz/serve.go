@@ -73,7 +73,10 @@ func (p *program) runServe(ctx context.Context, f *serveFlags) error {
 	if err != nil {
 		return err
 	}
-	cfg := authz.Config{Lifetime: f.lifetime, Scopes: scopes(f.scopes)}
+	cfg := authz.Config{Lifetime: f.lifetime}
+	if declared := scopes(f.scopes); declared != nil {
+		cfg.Scopes = authz.ScopeNames(declared...)
+	}
 	if err := f.try(rt, cfg); err != nil {
 		return err
 	}

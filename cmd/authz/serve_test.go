@@ -309,7 +309,6 @@ func TestUserRouteCredentials(t *testing.T) {
 	s := newSite(t)
 	for header, want := range map[string]string{
 		"":                      "Requires authentication",
-		"token":                 "Requires authentication",
 		"Basic bW9uYTpzZWNyZXQ": "Requires authentication",
 		"token x":               "Bad credentials",
 		"Bearer azt_x":          "Bad credentials",
@@ -318,6 +317,10 @@ func TestUserRouteCredentials(t *testing.T) {
 		if got := decode[message](t, r.body).Message; got != want {
 			t.Errorf("Authorization %q: %s, want %s", header, got, want)
 		}
+	}
+	r := do(t, "GET", s.base+"/user", "", "Authorization", "token").want(t, 400)
+	if got := decode[message](t, r.body).Message; got != "The Authorization header is malformed" {
+		t.Errorf("a scheme alone: %s", got)
 	}
 	s.stop()
 }

@@ -184,6 +184,10 @@ var defaultPrefixes = []string{"", "/api/v3"}
 // newHandler puts the API, the routes of this program and JSON 404s together.
 func newHandler(s *service, rt routes, log *slog.Logger) (http.Handler, error) {
 	router := &router{mux: http.NewServeMux()}
+	protect, err := authz.NewMiddleware(s.m, authz.MiddlewareConfig{Logger: log})
+	if err != nil {
+		return nil, err
+	}
 	for _, prefix := range rt.prefixes {
 		api, err := authz.NewHandler(s.m, authz.HandlerConfig{
 			Authenticator:    s.users.Authenticator(),
@@ -203,8 +207,8 @@ func newHandler(s *service, rt routes, log *slog.Logger) (http.Handler, error) {
 		if prefix != "" { // where RFC 8414 section 3.1 puts it: not below the prefix
 			router.mux.Handle("/.well-known/oauth-authorization-server"+prefix, api)
 		}
-		user := &userRoute{m: s.m, users: s.users, routes: rt, path: prefix + "/user", log: log}
-		router.mux.Handle("GET "+prefix+"/user", logged(log, slog.LevelInfo, user))
+		user := &userRoute{users: s.users, routes: rt, path: prefix + "/user", log: log}
+		router.mux.Handle("GET "+prefix+"/user", logged(log, slog.LevelInfo, protect(user)))
 	}
 	slices.SortStableFunc(router.apis, func(a, b mounted) int { return cmp.Compare(len(b.prefix), len(a.prefix)) })
 	router.mux.Handle("GET /healthz", logged(log, slog.LevelDebug, http.HandlerFunc(healthz)))

@@ -18,9 +18,8 @@ import (
 )
 
 // userRoute is GET /user: what a host's own routes look like that are protected
-// by the tokens which the API hands out.
+// by the tokens which the API hands out. It stands behind the middleware.
 type userRoute struct {
-	m      *authz.Manager
 	users  *account.Directory
 	routes routes
 	path   string
@@ -42,17 +41,8 @@ type wireUser struct {
 func (u *userRoute) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), 10*time.Second)
 	defer cancel()
-	token, ok := bearer(r)
-	if !ok {
-		w.Header().Set("WWW-Authenticate", `Bearer realm="authz"`)
-		answer(w, http.StatusUnauthorized, message{"Requires authentication"})
-		return
-	}
-	authorization, err := u.m.Verify(ctx, token)
-	var user account.User
-	if err == nil {
-		user, err = u.owner(ctx, *authorization)
-	}
+	authorization, _ := authz.FromContext(ctx)
+	user, err := u.owner(ctx, *authorization)
 	switch {
 	case errors.Is(err, authz.ErrInvalidToken):
 		answer(w, http.StatusUnauthorized, message{"Bad credentials"})
@@ -66,7 +56,6 @@ func (u *userRoute) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusForbidden, message{"The account is disabled"})
 		return
 	}
-	w.Header().Set("X-OAuth-Scopes", strings.Join(authorization.Scopes, ", "))
 	answer(w, http.StatusOK, wireUser{
 		Login: user.Login, ID: user.ID, URL: u.routes.origin(r) + u.path, Type: "User", TwoFactor: user.OTP,
 		CreatedAt: timestamp(user.CreatedAt), UpdatedAt: timestamp(user.UpdatedAt),
@@ -109,14 +98,4 @@ func (rt routes) origin(r *http.Request) string {
 		}
 	}
 	return scheme + "://" + host
-}
-
-// bearer returns the token of a request that has exactly one.
-func bearer(r *http.Request) (token string, ok bool) {
-	values := r.Header.Values("Authorization")
-	if len(values) != 1 {
-		return "", false
-	}
-	scheme, token, ok := strings.Cut(strings.TrimSpace(values[0]), " ")
-	return strings.TrimSpace(token), ok && (strings.EqualFold(scheme, "token") || strings.EqualFold(scheme, "bearer"))
 }

@@ -5,15 +5,12 @@ package main
 import (
 	"context"
 	"crypto/subtle"
-	"errors"
 	"fmt"
 	"io"
 	"log"
 	"net"
 	"net/http"
 	"os"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/seed-926035fd/authz"
@@ -30,7 +27,7 @@ func main() {
 
 // serve serves the app until the listener is closed.
 func serve(l net.Listener, out io.Writer) error {
-	manager, err := authz.New(memory.New(), authz.Config{Scopes: []string{"repo", "user"}})
+	manager, err := authz.New(memory.New(), authz.Config{Scopes: authz.ScopeNames("repo", "user")})
 	if err != nil {
 		return err
 	}
@@ -46,9 +43,14 @@ func serve(l net.Listener, out io.Writer) error {
 	for _, path := range []string{"/authorizations", "/authorizations/", "/applications/", "/oauth/", "/.well-known/oauth-authorization-server"} {
 		mux.Handle(path, api)
 	}
-	mux.Handle("GET /user", protect(manager, "user", func(w http.ResponseWriter, _ *http.Request, a authz.Authorization) {
+	protect, err := authz.NewMiddleware(manager, authz.MiddlewareConfig{})
+	if err != nil {
+		return err
+	}
+	mux.Handle("GET /user", protect(authz.RequireScopes("user")(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a, _ := authz.FromContext(r.Context())
 		fmt.Fprintf(w, "user %s\n", a.Owner)
-	}))
+	}))))
 	fmt.Fprintf(out, "curl -u mona:octocat -X PUT -d '{\"client_secret\":%q,\"scopes\":[\"user\"]}' http://%s/authorizations/clients/%s\n", secret.Reveal(), l.Addr(), app.ClientID)
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute}
 	return server.Serve(l)
@@ -72,22 +74,4 @@ func user(_ context.Context, id string) (authz.User, error) {
 		return authz.User{}, authz.ErrNotFound
 	}
 	return authz.User{ID: "1", Login: "mona"}, nil
-}
-
-// protect lets requests through that have a token with this scope.
-func protect(m *authz.Manager, scope string, next func(http.ResponseWriter, *http.Request, authz.Authorization)) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-		a, err := m.Verify(r.Context(), token)
-		switch {
-		case errors.Is(err, authz.ErrInvalidToken):
-			http.Error(w, "Bad credentials", http.StatusUnauthorized)
-		case err != nil: // the store is away: this says nothing about the token
-			http.Error(w, "Service unavailable", http.StatusServiceUnavailable)
-		case !slices.Contains(a.Scopes, scope):
-			http.Error(w, "The token needs the scope "+scope, http.StatusForbidden)
-		default:
-			next(w, r, a)
-		}
-	})
 }

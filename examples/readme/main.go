@@ -2,11 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/seed-926035fd/authz"
@@ -28,17 +26,12 @@ func main() {
 	for _, path := range []string{"/authorizations", "/authorizations/", "/applications/", "/oauth/", "/.well-known/oauth-authorization-server"} {
 		http.Handle(path, api)
 	}
-	http.HandleFunc("GET /hello", func(w http.ResponseWriter, r *http.Request) {
-		a, err := tokens.Verify(r.Context(), strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "))
-		switch {
-		case errors.Is(err, authz.ErrInvalidToken):
-			http.Error(w, "Bad credentials", http.StatusUnauthorized)
-		case err != nil: // the store is away, which says nothing about the token
-			http.Error(w, "Service unavailable", http.StatusServiceUnavailable)
-		default:
-			fmt.Fprintf(w, "hello, user %s with scopes %v\n", a.Owner, a.Scopes)
-		}
-	})
+	protect, err := authz.NewMiddleware(tokens, authz.MiddlewareConfig{})
+	check(err)
+	http.Handle("GET /hello", protect(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a, _ := authz.FromContext(r.Context())
+		fmt.Fprintf(w, "hello, user %s with scopes %v\n", a.Owner, a.Scopes)
+	})))
 	server := &http.Server{Addr: "127.0.0.1:8080", ReadHeaderTimeout: 5 * time.Second}
 	log.Fatal(server.ListenAndServe())
 }
