@@ -176,7 +176,8 @@ func turnOf(ctx context.Context, c *benchCase, s *subject, length time.Duration,
 			n := int64(0)
 			for {
 				if err := s.op(ctx, w); err != nil {
-					failed.CompareAndSwap(nil, &err)
+					first := err // a copy: err itself would be allocated for each operation
+					failed.CompareAndSwap(nil, &first)
 					stop.Store(true)
 					break
 				}
