@@ -13,6 +13,7 @@ import (
 // backend is a store to be measured, and what is measured on it.
 type backend struct {
 	about string // settings that the figures depend on
+	ratio string // head of the column of ratios; "÷ raw" if empty
 	cases []*benchCase
 	close func()
 }

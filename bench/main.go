@@ -129,7 +129,7 @@ func measureAll(ctx context.Context, o options, p *progress) (*report, error) {
 			rep.sections = append(rep.sections, sec)
 			continue
 		}
-		sec.about = b.about
+		sec.about, sec.ratio = b.about, b.ratio
 		var chosen []*benchCase
 		for _, c := range b.cases {
 			if o.only.MatchString(c.id(name)) {

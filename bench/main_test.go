@@ -148,8 +148,25 @@ func TestRatiosArePassByPass(t *testing.T) {
 	if got[0] != 0.9 || got[1] != 0.8 || got[2] != 1 || median(got) != 0.9 {
 		t.Errorf("ratios %v, median %v", got, median(got))
 	}
+	res.inverse = true
+	if got := res.ratios(res.rows[1]); got[1] != 1.25 || got[2] != 1 {
+		t.Errorf("inverse ratios %v", got)
+	}
 	if m := median([]float64{4, 1, 2, 3}); m != 2.5 {
 		t.Errorf("median of four = %v, want 2.5", m)
+	}
+}
+
+func TestUnwantedAllocations(t *testing.T) {
+	row := func(allocs float64) *resultRow {
+		return &resultRow{subject: subject{name: byManager, noAllocs: true}, rates: []float64{1}, cpu: []float64{1}, allocs: []float64{allocs}}
+	}
+	for allocs, want := range map[float64]string{0.01: "| 0 |\n", 2: "| **2** |\n"} {
+		var b strings.Builder
+		(&result{rows: []*resultRow{row(allocs)}}).markdown(&b)
+		if !strings.HasSuffix(b.String(), want) {
+			t.Errorf("%v allocations: %q does not end in %q", allocs, &b, want)
+		}
 	}
 }
 

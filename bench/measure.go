@@ -20,14 +20,18 @@ type plan struct {
 
 // worker is what one caller needs for itself.
 type worker struct {
+	id  int // from 0, below the number of callers
 	rng *rand.Rand
 }
 
 // subject is one way of doing what a case is about.
 type subject struct {
 	name string
-	// wanted is the ratio to the base that we want to reach; 0: none.
+	// wanted is the ratio to the base that we want to reach, or that of the
+	// base to this where the case is inverse; 0: none.
 	wanted float64
+	// noAllocs says that it should allocate nothing.
+	noAllocs bool
 	// op does it once.
 	op func(ctx context.Context, w *worker) error
 	// begin, if set, runs before each pass, outside the measured time.
@@ -40,7 +44,10 @@ type benchCase struct {
 	callers    int
 	background bool // context.Background() instead of one with a deadline
 	// base says that the first subject is what the others are divided by.
-	base     bool
+	base bool
+	// inverse says that the first is divided by the others: how many times as
+	// fast as each of them it is.
+	inverse  bool
 	subjects []subject
 }
 
@@ -53,6 +60,7 @@ type result struct {
 	name    string
 	callers int
 	base    bool
+	inverse bool
 	rows    []*resultRow
 	err     error
 }
@@ -65,11 +73,15 @@ type resultRow struct {
 	allocs []float64 // for each operation, in this process
 }
 
-// ratios are the rates of the row over those of the base, pass by pass.
+// ratios are the rates of the row over those of the base, or the inverse, pass
+// by pass.
 func (r *result) ratios(row *resultRow) []float64 {
 	out := make([]float64, len(row.rates))
 	for i := range out {
 		out[i] = row.rates[i] / r.rows[0].rates[i]
+		if r.inverse {
+			out[i] = 1 / out[i]
+		}
 	}
 	return out
 }
@@ -85,7 +97,7 @@ const (
 // measure runs the subjects of a case in turn, pass after pass. A pass counts
 // for all subjects or, if ctx ends in it, for none.
 func measure(ctx context.Context, id string, c *benchCase, p plan, at func(pass int)) *result {
-	res := &result{name: c.name, callers: c.callers, base: c.base}
+	res := &result{name: c.name, callers: c.callers, base: c.base, inverse: c.inverse}
 	for _, s := range c.subjects {
 		res.rows = append(res.rows, &resultRow{subject: s})
 	}
@@ -161,9 +173,9 @@ func turnOf(ctx context.Context, c *benchCase, s *subject, length time.Duration,
 	)
 	runtime.ReadMemStats(&before)
 	cpu, began := cpuTime(), time.Now()
-	for range c.callers {
+	for id := range c.callers {
 		wg.Go(func() {
-			w := &worker{rng: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))}
+			w := &worker{id: id, rng: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))}
 			// One context for all operations: making one for each would cost
 			// both sides the same, and so hide a part of the difference. It is
 			// not ctx: an interrupt lets the last operation finish.
