@@ -23,6 +23,8 @@ var openers = map[string]func(*data, options) (*backend, error){
 	"sqlite":   openSQLite,
 	"postgres": openPostgres,
 	"memory":   openMemory,
+	"peers":    openPeers,
+	"http":     openHTTP,
 }
 
 // The names of the subjects.

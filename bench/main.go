@@ -1,6 +1,7 @@
 // Command bench measures authz beside its limits in one run: the raw prepared
 // statements that the same work costs at least, on the same driver and
-// database. What counts are the ratios, not the rates. See README.md.
+// database, and a hash and a map where all is in memory; there also beside its
+// peers. What counts are the ratios, not the rates. See README.md.
 package main
 
 import (
@@ -42,7 +43,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		passes   = flags.Int("passes", 5, "passes of each subject")
 		pass     = flags.Duration("pass", 450*time.Millisecond, "length of a pass")
 		rows     = flags.Int("rows", 10_000, "authorizations that are there before")
-		backends = flags.String("backends", "sqlite,postgres,memory", "which to measure")
+		backends = flags.String("backends", "sqlite,postgres,memory,peers,http", "which to measure")
 		only     = flags.String("run", "", "only the cases whose name, such as \"sqlite/existing/32\", matches this regular expression")
 		dsn      = flags.String("dsn", "", "postgres:// URL of a server to measure on, in a schema of its own (default: a private server with fsync, started from this machine's binaries)")
 		out      = flags.String("o", "", "write the report to this file too")
@@ -71,7 +72,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	for name := range strings.SplitSeq(*backends, ",") {
 		if name = strings.TrimSpace(name); openers[name] == nil {
-			return fail(2, fmt.Errorf("-backends: there is no %q, only sqlite, postgres and memory", name))
+			return fail(2, fmt.Errorf("-backends: there is no %q, only sqlite, postgres, memory, peers and http", name))
 		}
 		o.backends = append(o.backends, name)
 	}

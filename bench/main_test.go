@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -68,6 +70,86 @@ func TestRun(t *testing.T) {
 				t.Log(text)
 			}
 		})
+	}
+}
+
+// The same for what is not about a store: other subjects, and authz's rate over
+// theirs.
+func TestRunPeers(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	if code := run(t.Context(), []string{"-passes", "2", "-pass", "10ms", "-rows", "50", "-backends", "peers,http"}, &stdout, &stderr); code != 0 {
+		t.Fatalf("exit code %d; stderr:\n%s\nstdout:\n%s", code, &stderr, &stdout)
+	}
+	text := stdout.String()
+	if n := strings.Count(text, "| authz ÷ it |"); n != 2 {
+		t.Errorf("%d tables of authz's rate over others, want 2", n)
+	}
+	const rate = `[\d.]+( [kM])?`
+	ratio := func(wanted string) string {
+		return rate + ` \| (\*\*)?\d+\.\d\d(\*\*)? \| \d+\.\d\d … \d+\.\d\d \| ` + wanted
+	}
+	base := rate + ` \| 1 \|  \| `
+	want := 0
+	for operation, subjects := range map[string]map[string]string{
+		"verify, in memory | 1":        {byAuthz: base, byFloor: ratio("0.67"), byFosite: ratio("10"), byOAuth2: ratio("15"), bySCS: ratio("30")},
+		"verify, in memory | 32":       {byAuthz: base, byFloor: ratio("0.67"), byFosite: ratio("10"), byOAuth2: ratio("15"), bySCS: ratio("30")},
+		"GET with a Bearer token | 32": {byAuthz: base, byHand: ratio("0.9"), byNothing: ratio(""), bySockets: ratio("")},
+	} {
+		for subject, figures := range subjects {
+			want++
+			pattern := `(?m)^\| ` + regexp.QuoteMeta(operation+" | "+subject+" | ") + figures + ` \| ` + rate + ` \| (\*\*)?\d+(\*\*)? \|$`
+			if n := len(regexp.MustCompile(pattern).FindAllString(text, -1)); n != 1 {
+				t.Errorf("%d rows for %q by %q, want 1", n, operation, subject)
+			}
+		}
+	}
+	if got := strings.Count(text, "\n| ") - 2; got != want { // the heads are none
+		t.Errorf("%d rows, want %d", got, want)
+	}
+	if t.Failed() {
+		t.Log(text)
+	}
+}
+
+// The floor of tokens must be one, or it flatters authz.
+func TestFloorAllocatesNothing(t *testing.T) {
+	d, err := newData(10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := newFloor(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, token := range d.tokens {
+		if rec := f.verify(token); rec == nil || rec.Owner != d.recs[i].Owner {
+			t.Errorf("token %d: %v", i, rec)
+		}
+	}
+	if f.verify(strings.Repeat("x", tokenSize)) != nil || f.verify("") != nil {
+		t.Error("found what is not there")
+	}
+	if n := testing.AllocsPerRun(100, func() { f.verify(d.tokens[3]) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+// A server that lets nobody in must not count as a fast one.
+func TestGetWantsHello(t *testing.T) {
+	s := httptest.NewServer(checkByHand(&floor{}, http.HandlerFunc(hello)))
+	defer s.Close()
+	c, err := dial(s.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.c.Close()
+	if err := c.get(strings.Repeat("x", tokenSize)); err == nil || !strings.Contains(err.Error(), "401") {
+		t.Errorf("err = %v, want one that says 401", err)
+	}
+	open := httptest.NewServer(http.HandlerFunc(hello))
+	defer open.Close()
+	if err := refuses(open.Listener.Addr().String()); err == nil {
+		t.Error("a server that checks nothing passes for one that does")
 	}
 }
 
@@ -159,7 +241,7 @@ func TestRatiosArePassByPass(t *testing.T) {
 
 func TestUnwantedAllocations(t *testing.T) {
 	row := func(allocs float64) *resultRow {
-		return &resultRow{subject: subject{name: byManager, noAllocs: true}, rates: []float64{1}, cpu: []float64{1}, allocs: []float64{allocs}}
+		return &resultRow{subject: subject{name: byAuthz, noAllocs: true}, rates: []float64{1}, cpu: []float64{1}, allocs: []float64{allocs}}
 	}
 	for allocs, want := range map[float64]string{0.01: "| 0 |\n", 2: "| **2** |\n"} {
 		var b strings.Builder

@@ -45,6 +45,8 @@ var titles = map[string]string{
 	"existing-background": "the same, context.Background()",
 	"verify":              "verify, not cached",
 	"create":              "get-or-create, new",
+	"verify-memory":       "verify, in memory",
+	"hello":               "GET with a Bearer token",
 }
 
 // markdown is the report as a document, or as a part of one.

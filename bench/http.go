@@ -1,0 +1,257 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+
+	"github.com/seed-926035fd/authz"
+)
+
+// The names of the servers.
+const (
+	byMiddleware = "authz"
+	byHand       = "by hand"
+	byNothing    = "no check"
+	bySockets    = "sockets"
+)
+
+const httpCallers = 32
+
+// openHTTP measures a handler behind authz's middleware beside the same handler
+// behind a check written by hand: servers of their own on the loopback, 32
+// connections to each that are kept alive, one request on the way on each.
+func openHTTP(d *data, _ options) (b *backend, err error) {
+	var closers []func()
+	end := func() {
+		for _, c := range closers {
+			c()
+		}
+	}
+	defer func() {
+		if err != nil {
+			end()
+		}
+	}()
+	m, err := cachedManager(d)
+	if err != nil {
+		return nil, err
+	}
+	f, err := newFloor(d)
+	if err != nil {
+		return nil, err
+	}
+	middleware, err := newMiddleware(m)
+	if err != nil {
+		return nil, err
+	}
+
+	var subjects []subject
+	for _, server := range []struct {
+		name    string
+		wanted  float64
+		handler http.Handler // nil for none: sockets alone
+	}{
+		{byMiddleware, 0, middleware(http.HandlerFunc(hello))},
+		{byHand, 0.9, checkByHand(f, http.HandlerFunc(hello))},
+		{byNothing, 0, http.HandlerFunc(hello)},
+		{bySockets, 0, nil},
+	} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		if server.handler != nil {
+			s := &http.Server{Handler: server.handler}
+			closers = append(closers, func() { _ = s.Close() })
+			go s.Serve(l)
+		} else {
+			closers = append(closers, func() { _ = l.Close() })
+			go serveSockets(l)
+		}
+		conns := make([]*httpConn, httpCallers)
+		for i := range conns {
+			if conns[i], err = dial(l.Addr().String()); err != nil {
+				return nil, err
+			}
+			closers = append(closers, func() { _ = conns[i].c.Close() })
+		}
+		if server.handler != nil && server.name != byNothing {
+			if err := refuses(l.Addr().String()); err != nil {
+				return nil, fmt.Errorf("%s: %w", server.name, err)
+			}
+		}
+		subjects = append(subjects, subject{name: server.name, wanted: server.wanted, op: func(_ context.Context, w *worker) error {
+			return conns[w.id].get(d.tokens[w.rng.IntN(len(d.tokens))])
+		}})
+	}
+	return &backend{
+		about: "GET of “hello” with a Bearer token over net/http on the loopback: behind authz's middleware, behind SHA-256 and a map written by hand, and with no check. " +
+			"“sockets” answers without HTTP: half of what it takes is the client's, which every row holds.",
+		ratio: "authz ÷ it",
+		cases: []*benchCase{{name: "hello", callers: httpCallers, base: true, inverse: true, subjects: subjects}},
+		close: end,
+	}, nil
+}
+
+// newMiddleware lets requests with a valid token through, and tells the handler
+// whose it is.
+//
+// TODO(middleware): return authz.NewMiddleware(m, authz.MiddlewareConfig{}), and drop ownerKey.
+func newMiddleware(m *authz.Manager) (func(http.Handler) http.Handler, error) {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			token, ok := bearer(r)
+			if !ok {
+				unauthorized(w)
+				return
+			}
+			switch rec, err := m.Verify(r.Context(), token); {
+			case errors.Is(err, authz.ErrInvalidToken):
+				unauthorized(w)
+			case err != nil:
+				http.Error(w, http.StatusText(http.StatusServiceUnavailable), http.StatusServiceUnavailable)
+			default:
+				next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), ownerKey{}, &rec)))
+			}
+		})
+	}, nil
+}
+
+type ownerKey struct{}
+
+// checkByHand is the least: it tells the handler nothing.
+func checkByHand(f *floor, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		token, ok := bearer(r)
+		if !ok || f.verify(token) == nil {
+			unauthorized(w)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func bearer(r *http.Request) (token string, ok bool) {
+	values := r.Header["Authorization"]
+	if len(values) != 1 {
+		return "", false
+	}
+	scheme, token, ok := strings.Cut(values[0], " ")
+	return token, ok && strings.EqualFold(scheme, "Bearer")
+}
+
+func unauthorized(w http.ResponseWriter) {
+	w.Header().Set("WWW-Authenticate", "Bearer")
+	http.Error(w, http.StatusText(http.StatusUnauthorized), http.StatusUnauthorized)
+}
+
+const (
+	helloType = "text/plain; charset=utf-8"
+	helloBody = "hello\n"
+)
+
+func hello(w http.ResponseWriter, _ *http.Request) {
+	w.Header()["Content-Type"] = []string{helloType}
+	_, _ = io.WriteString(w, helloBody)
+}
+
+var endOfHead = []byte("\r\n\r\n")
+
+// serveSockets answers what is about as long as the other servers' answers.
+func serveSockets(l net.Listener) {
+	answer := fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nContent-Type: %s\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\nContent-Length: %d\r\n\r\n%s",
+		helloType, len(helloBody), helloBody)
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer c.Close()
+			buf, n := make([]byte, 4096), 0
+			for {
+				read, err := c.Read(buf[n:])
+				if err != nil {
+					return
+				}
+				if n += read; !bytes.HasSuffix(buf[:n], endOfHead) {
+					continue
+				}
+				n = 0
+				if _, err := c.Write(answer); err != nil {
+					return
+				}
+			}
+		}()
+	}
+}
+
+// httpConn is a client that costs little beside the server: it writes one
+// buffer, reads one answer and takes nothing of it apart.
+type httpConn struct {
+	c   net.Conn
+	req []byte
+	at  int // where the token stands in req
+	buf [1024]byte
+}
+
+func dial(addr string) (*httpConn, error) {
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	h := &httpConn{c: c}
+	h.req = append(h.req, "GET / HTTP/1.1\r\nHost: "+addr+"\r\nAccept: */*\r\nAuthorization: Bearer "...)
+	h.at = len(h.req)
+	h.req = append(h.req, make([]byte, tokenSize)...)
+	h.req = append(h.req, endOfHead...)
+	return h, nil
+}
+
+// get expects hello.
+func (h *httpConn) get(token string) error {
+	copy(h.req[h.at:h.at+tokenSize], token)
+	if _, err := h.c.Write(h.req); err != nil {
+		return err
+	}
+	const status, end = "HTTP/1.1 200 ", "\r\n\r\n" + helloBody
+	for n := 0; ; {
+		read, err := h.c.Read(h.buf[n:])
+		if err != nil {
+			return err
+		}
+		n += read
+		got := h.buf[:n]
+		if n >= len(status) && string(got[:len(status)]) != status {
+			return fmt.Errorf("answer %q", got)
+		}
+		if n >= len(end) && string(got[n-len(end):]) == end {
+			return nil
+		}
+	}
+}
+
+// refuses returns an error unless the server answers an unknown token with 401.
+func refuses(addr string) error {
+	req, err := http.NewRequest(http.MethodGet, "http://"+addr, nil)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Authorization", "Bearer "+strings.Repeat("x", tokenSize))
+	t := &http.Transport{DisableKeepAlives: true}
+	res, err := t.RoundTrip(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusUnauthorized {
+		return fmt.Errorf("an unknown token is answered %s", res.Status)
+	}
+	return nil
+}
