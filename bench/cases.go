@@ -89,7 +89,7 @@ func storeCases(d *data, s store.Store, r raw) ([]*benchCase, error) {
 		{name: byManager, wanted: 0.85, op: func(ctx context.Context, w *worker) error {
 			i := w.rng.IntN(len(d.recs))
 			rec, err := m.Verify(ctx, d.tokens[i])
-			return check(err, rec.Owner == d.recs[i].Owner, errWrong)
+			return check(err, err == nil && rec.Owner == d.recs[i].Owner, errWrong)
 		}},
 	}
 	creation := []subject{

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -38,15 +37,16 @@ func openHTTP(d *data, _ options) (b *backend, err error) {
 			end()
 		}
 	}()
-	m, err := cachedManager(d)
+	m, closeManager, err := cachedManager(d)
 	if err != nil {
 		return nil, err
 	}
+	closers = append(closers, closeManager)
 	f, err := newFloor(d)
 	if err != nil {
 		return nil, err
 	}
-	middleware, err := newMiddleware(m)
+	middleware, err := authz.NewMiddleware(m, authz.MiddlewareConfig{})
 	if err != nil {
 		return nil, err
 	}
@@ -98,32 +98,6 @@ func openHTTP(d *data, _ options) (b *backend, err error) {
 		close: end,
 	}, nil
 }
-
-// newMiddleware lets requests with a valid token through, and tells the handler
-// whose it is.
-//
-// TODO(middleware): return authz.NewMiddleware(m, authz.MiddlewareConfig{}), and drop ownerKey.
-func newMiddleware(m *authz.Manager) (func(http.Handler) http.Handler, error) {
-	return func(next http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			token, ok := bearer(r)
-			if !ok {
-				unauthorized(w)
-				return
-			}
-			switch rec, err := m.Verify(r.Context(), token); {
-			case errors.Is(err, authz.ErrInvalidToken):
-				unauthorized(w)
-			case err != nil:
-				http.Error(w, http.StatusText(http.StatusServiceUnavailable), http.StatusServiceUnavailable)
-			default:
-				next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), ownerKey{}, &rec)))
-			}
-		})
-	}, nil
-}
-
-type ownerKey struct{}
 
 // checkByHand is the least: it tells the handler nothing.
 func checkByHand(f *floor, next http.Handler) http.Handler {
