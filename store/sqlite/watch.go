@@ -4,8 +4,10 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
+	"github.com/seed-926035fd/authz/internal/sqlerr"
 	"github.com/seed-926035fd/authz/store"
 )
 
@@ -23,12 +25,8 @@ FROM (SELECT 1) LEFT JOIN authz_changes ON seq > CAST($1 AS INTEGER) ORDER BY se
 // that something was written: each new authorization, and each Touch, would be
 // taken for a change of everything.
 func (s *Store) Watch(ctx context.Context, o store.Observer) error {
-	stmt, err := s.DB().PrepareContext(ctx, pollChanges)
-	if err != nil {
-		return fmt.Errorf("store/sqlite: watch: %w", err)
-	}
-	defer stmt.Close()
-	feed := feed{stmt: stmt}
+	feed := feed{db: s.DB()}
+	defer feed.close()
 	if err := feed.poll(ctx, nobody{}); err != nil { // only to find the last line
 		return fmt.Errorf("store/sqlite: watch: %w", err)
 	}
@@ -51,15 +49,48 @@ func (s *Store) Watch(ctx context.Context, o store.Observer) error {
 
 // feed is the place in the notes up to which one Watch has read.
 type feed struct {
-	stmt *sql.Stmt
+	db   *sql.DB
+	stmt *sql.Stmt // nil before the first question
 	last int64
 }
 
-// poll tells o of what came since.
+func (f *feed) close() {
+	if f.stmt != nil {
+		_ = f.stmt.Close()
+	}
+}
+
+// poll tells o of what came since. It asks again while the database is locked, as
+// it is to readers too, at each commit, where it is not in WAL mode.
 func (f *feed) poll(ctx context.Context, o store.Observer) error {
-	// Where the database is busy for longer, observers are in the dark anyway.
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	// Where it is for longer, observers are in the dark anyway.
+	bounded, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
+	for {
+		err := f.ask(bounded, o)
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil: // which the driver knows under another name
+			return ctx.Err()
+		case sqlerr.Classify(err) != sqlerr.Contend:
+			return err
+		}
+		select {
+		case <-time.After(time.Millisecond + rand.N(time.Millisecond)):
+		case <-bounded.Done():
+			return err
+		}
+	}
+}
+
+// ask asks once.
+func (f *feed) ask(ctx context.Context, o store.Observer) (err error) {
+	if f.stmt == nil {
+		if f.stmt, err = f.db.PrepareContext(ctx, pollChanges); err != nil {
+			return err
+		}
+	}
 	rows, err := f.stmt.QueryContext(ctx, f.last)
 	if err != nil {
 		return err
