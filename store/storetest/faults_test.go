@@ -23,7 +23,12 @@ func TestFaults(t *testing.T) {
 	var mu sync.Mutex
 	caught := make(map[fault][]string)
 	attempt := func(ctx context.Context, f fault, c testCase) {
-		r := record(ctx, func(r *recorder) { c.run(r, plant(f, c.handles)) })
+		r := record(ctx, func(r *recorder) {
+			if f != none {
+				r.waits = 200 * time.Millisecond
+			}
+			c.run(r, plant(f, c.handles))
+		})
 		mu.Lock()
 		defer mu.Unlock()
 		if len(r.failures) == 0 || slices.Contains(caught[f], c.name) {
@@ -89,13 +94,14 @@ func TestFaults(t *testing.T) {
 // recorder is a tb that keeps failures to itself.
 type recorder struct {
 	ctx      context.Context
+	waits    time.Duration // for what a fault keeps from coming
 	mu       sync.Mutex
 	failures []string
 }
 
 // record runs f as a test runs: in a goroutine that Fatalf can end.
 func record(ctx context.Context, f func(r *recorder)) *recorder {
-	r := &recorder{ctx: ctx}
+	r := &recorder{ctx: ctx, waits: time.Minute}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -107,6 +113,7 @@ func record(ctx context.Context, f func(r *recorder)) *recorder {
 
 func (r *recorder) Helper()                  {}
 func (r *recorder) Context() context.Context { return r.ctx }
+func (r *recorder) patience() time.Duration  { return r.waits }
 
 func (r *recorder) Errorf(format string, args ...any) {
 	r.mu.Lock()
@@ -342,6 +349,49 @@ const (
 	sharesLookup           fault = "the scopes of Lookup's record are shared"
 	useIgnoresContext      fault = "a done context is ignored by Touch, Suspend and Resume"
 	keeperIgnoresContext   fault = "a done context is ignored by Purge, Expiring and Unused"
+
+	watchNothingFirst  fault = "Watch does not begin with a change of anything"
+	watchCurrentFirst  fault = "the first call of Watch is Current"
+	watchNotReplace    fault = "Replace is not told"
+	watchNotDelete     fault = "Delete is not told"
+	watchNotDeleteAll  fault = "DeleteAll is not told"
+	watchNotInTheWay   fault = "expired records in the way go untold"
+	watchNotPurge      fault = "Purge is not told"
+	watchNotSuspend    fault = "Suspend is not told"
+	watchNotResume     fault = "Resume is not told"
+	watchNotReplaceApp fault = "ReplaceApp is not told"
+	watchNotDeleteApp  fault = "DeleteApp is not told"
+	watchFirstOnly     fault = "of several records that go at once the first is told"
+	watchBatch         fault = "of many records that go at once the first 30 are told"
+	watchNotOthers     fault = "changes by another handle are not told"
+	watchTokenOnly     fault = "DeleteAll is told where it is of one token"
+	watchOwnerCut      fault = "an owner is told by its first 63 bytes"
+	watchOwnerEmpty    fault = "the empty owner is told as no owner at all, with an ID"
+	watchAppTrimmed    fault = "a client_id is told without its spaces"
+	watchTwoFields     fault = "a change is told with two fields"
+	watchEarly         fault = "Current comes before the changes that it is for"
+	watchAhead         fault = "Current is of a time to come"
+	watchBack          fault = "Current goes back"
+	watchStill         fault = "Current is of the same time for ever"
+	watchSilent        fault = "Current comes once"
+	watchSeldom        fault = "Current comes once a second"
+	watchWallClock     fault = "the time of Current has no monotonic reading"
+	watchCreate        fault = "new records are told"
+	watchTouch         fault = "Touch is told"
+	watchTouchAny      fault = "Touch is told as a change of anything"
+	watchWipe          fault = "WipeReplays is told"
+	watchRefused       fault = "a change that was refused is told"
+	watchRolledBack    fault = "expired records that would have gone are told"
+	watchGivesUp       fault = "Watch ends at the first change, without an error"
+	watchFails         fault = "Watch ends at the first change, with an error"
+	watchEndsNil       fault = "Watch returns nil when its context ends"
+	watchOutlives      fault = "Watch does not end with its context"
+	watchDone          fault = "a done context is ignored by Watch"
+	watchLeaks         fault = "Watch leaves a goroutine"
+	watchCallsOn       fault = "Watch calls its Observer after it has returned"
+	watchOne           fault = "a second Watch takes the place of the first"
+	watchEndsAll       fault = "the end of one Watch is the end of all"
+	watchTwoAtATime    fault = "Watch makes two calls at a time"
 )
 
 var faults = []fault{
@@ -370,6 +420,12 @@ var faults = []fault{
 	purgeLate, purgeNever, purgeLive, purgeCount, purgeTwice, expiringFrom, expiringTo, expiringByID, expiringByTime, expiringInclusive, expiringAfter,
 	expiringNoLimit, expiringNever, unusedNew, unusedUsed, unusedAtSince, unusedNeverOnly, unusedDead, unusedNoLimit, unusedSkips, unusedEndless,
 	unusedStops, unusedInclusive, sharesLookup, useIgnoresContext, keeperIgnoresContext,
+
+	watchNothingFirst, watchCurrentFirst, watchNotReplace, watchNotDelete, watchNotDeleteAll, watchNotInTheWay, watchNotPurge,
+	watchNotSuspend, watchNotResume, watchNotReplaceApp, watchNotDeleteApp, watchFirstOnly, watchBatch, watchNotOthers, watchTokenOnly,
+	watchOwnerCut, watchOwnerEmpty, watchAppTrimmed, watchTwoFields, watchEarly, watchAhead, watchBack, watchStill, watchSilent, watchSeldom,
+	watchWallClock, watchCreate, watchTouch, watchTouchAny, watchWipe, watchRefused, watchRolledBack, watchGivesUp, watchFails, watchEndsNil,
+	watchOutlives, watchDone, watchLeaks, watchCallsOn, watchOne, watchEndsAll, watchTwoAtATime,
 }
 
 // plant returns n handles on a store with the fault f.
@@ -380,6 +436,9 @@ func plant(f fault, n int) []store.Store {
 		handles[i] = s
 		if f == cached {
 			handles[i] = &cachingHandle{planted: s, seen: make(map[int64]store.Authorization)}
+		}
+		if f == watchNotOthers && i > 0 {
+			handles[i] = mutedHandle{s}
 		}
 	}
 	return handles
@@ -402,6 +461,8 @@ type planted struct {
 	lastApp int64
 	gone    []store.App // deleted
 	owners  []suspension
+	watches []*plantedWatch
+	muted   bool // for watchNotOthers
 }
 
 // suspension is of an owner.
@@ -414,6 +475,7 @@ type suspension struct {
 var (
 	_ store.Store       = (*planted)(nil)
 	_ store.Housekeeper = (*planted)(nil)
+	_ store.Watcher     = (*planted)(nil)
 )
 
 // begin begins a call.
@@ -696,6 +758,9 @@ func (s *planted) insert(rec store.Authorization, method string) (store.Authoriz
 	rec.ID, rec.Revision = cmp.Or(kept, s.last), 1
 	s.recs = append(s.recs, rec)
 	s.index(rec)
+	if s.f == watchCreate {
+		s.tell(none, store.Change{ID: rec.ID})
+	}
 	return s.out(rec), nil
 }
 
@@ -736,6 +801,9 @@ func (s *planted) makeWay(rec store.Authorization, moment time.Time, method stri
 		default:
 			continue
 		}
+		if expired && s.f == watchRolledBack {
+			s.tell(none, store.Change{ID: a.ID})
+		}
 		switch conflict := (store.ConflictError{Field: field, ID: a.ID}); {
 		case expired:
 			dead = append(dead, a.ID)
@@ -756,6 +824,7 @@ func (s *planted) makeWay(rec store.Authorization, moment time.Time, method stri
 		kept = dead[0]
 	}
 	s.recs = slices.DeleteFunc(s.recs, func(a store.Authorization) bool { return slices.Contains(dead, a.ID) })
+	s.tellGone(watchNotInTheWay, dead)
 	return kept, nil
 }
 
@@ -927,6 +996,7 @@ func (s *planted) DeleteAll(ctx context.Context, sel store.Selection) (n int64, 
 		}
 		s.pause()
 	}
+	var dead []int64
 	for i := 0; i < len(s.recs); i++ {
 		if !s.selects(sel, s.recs[i]) {
 			continue
@@ -940,11 +1010,15 @@ func (s *planted) DeleteAll(ctx context.Context, sel store.Selection) (n int64, 
 		if s.f == deleteAllBatch && n == int64(many)-8 {
 			break
 		}
+		dead = append(dead, s.recs[i].ID)
 		s.removed = append(s.removed, s.recs[i])
 		s.recs = slices.Delete(s.recs, i, i+1)
 		if i--; s.f != deleteAllTwice {
 			n++
 		}
+	}
+	if s.f != watchTokenOnly || sel.TokenHash != nil {
+		s.tellGone(watchNotDeleteAll, dead)
 	}
 	if s.f == deleteAllResumes && sel.Owner != nil {
 		s.resume(*sel.Owner)
@@ -975,6 +1049,9 @@ func (s *planted) WipeReplays(ctx context.Context, now time.Time) (n int64, err 
 			a.Revision++
 		}
 		a.Replay = store.Replay{}
+		if s.f == watchWipe {
+			s.tell(none, store.Change{ID: a.ID})
+		}
 	}
 	switch s.f {
 	case wipeCount:
@@ -1029,6 +1106,9 @@ func (s *planted) Replace(ctx context.Context, rec store.Authorization) (store.A
 		return s.out(old), nil
 	}
 	if old.Revision != rec.Revision && s.f != noCompare || s.f == touchConflicts && !old.LastUsedAt.Equal(rec.LastUsedAt) {
+		if s.f == watchRefused {
+			s.tell(none, store.Change{ID: rec.ID})
+		}
 		return store.Authorization{}, s.refused(store.ErrConflict, rec)
 	}
 	wanted, moment := next, next.UpdatedAt
@@ -1055,6 +1135,7 @@ func (s *planted) Replace(ctx context.Context, rec store.Authorization) (store.A
 	if next.Key == old.Key {
 		s.since[next.ID] = since
 	}
+	s.tell(watchNotReplace, store.Change{ID: next.ID})
 	return s.out(next), nil
 }
 
@@ -1083,6 +1164,7 @@ func (s *planted) Delete(ctx context.Context, owner string, id int64) error {
 	}
 	s.removed = append(s.removed, s.recs[i])
 	s.recs = slices.Delete(s.recs, i, i+1)
+	s.tell(watchNotDelete, store.Change{ID: id})
 	return nil
 }
 
@@ -1180,6 +1262,7 @@ func (s *planted) ReplaceApp(ctx context.Context, app store.App) (store.App, err
 		s.pause()
 	}
 	s.apps[i] = next
+	s.tell(watchNotReplaceApp, store.Change{ClientID: &next.ClientID})
 	if s.f == lookupSplit {
 		s.pause()
 	}
@@ -1210,6 +1293,7 @@ func (s *planted) DeleteApp(ctx context.Context, clientID string) (int64, error)
 	if i < 0 && s.f == cascadeUnknown {
 		return 0, store.ErrNotFound
 	}
+	s.tell(watchNotDeleteApp, store.Change{ClientID: &clientID})
 	if s.f == cascadeCount {
 		return 0, nil
 	}
@@ -1245,6 +1329,12 @@ func (s *planted) Touch(ctx context.Context, uses []store.Use) error {
 		}
 		if i >= 0 {
 			s.recs[i] = next
+		}
+		switch s.f {
+		case watchTouch:
+			s.tell(none, store.Change{ID: use.ID})
+		case watchTouchAny:
+			s.tell(none, store.Change{})
 		}
 		for j := range s.recs {
 			if s.f == touchOwner && s.recs[j].Owner == next.Owner {
@@ -1371,6 +1461,7 @@ func (s *planted) Suspend(ctx context.Context, owner string, at time.Time) error
 	if o.recs != nil || s.f != suspendNeedsRecords {
 		s.owners = append(s.owners, o)
 	}
+	s.tell(watchNotSuspend, store.Change{Owner: &owner})
 	if s.f == lookupSplit { // there is time to look in between
 		s.pause()
 	}
@@ -1380,6 +1471,7 @@ func (s *planted) Suspend(ctx context.Context, owner string, at time.Time) error
 func (s *planted) resume(owner string) bool {
 	before := len(s.owners)
 	s.owners = slices.DeleteFunc(s.owners, func(o suspension) bool { return s.isOwner(o, owner) || s.f == resumeAll })
+	s.tell(watchNotResume, store.Change{Owner: &owner})
 	return len(s.owners) < before
 }
 
@@ -1459,6 +1551,7 @@ func (s *planted) Purge(ctx context.Context, before time.Time, limit int) (int64
 		s.pause()
 	}
 	s.recs = slices.DeleteFunc(s.recs, func(a store.Authorization) bool { return slices.Contains(ids(dead), a.ID) })
+	s.tellGone(watchNotPurge, ids(dead))
 	if s.f == purgeCount {
 		return 0, nil
 	}
@@ -1549,4 +1642,165 @@ func (h *cachingHandle) Get(ctx context.Context, owner string, id int64) (store.
 		h.seen[id] = rec
 	}
 	return rec, err
+}
+
+// plantedWatch is what one Watch has yet to tell.
+type plantedWatch struct {
+	queue []store.Change
+	over  bool // ended by another
+}
+
+// tell tells all who watch, unless that is the fault. The caller holds the lock.
+func (s *planted) tell(untold fault, c store.Change) {
+	if s.f == untold && untold != none || s.muted {
+		return
+	}
+	switch {
+	case s.f == watchOwnerCut && c.Owner != nil:
+		c.Owner = new((*c.Owner)[:min(63, len(*c.Owner))])
+	case s.f == watchOwnerEmpty && c.Owner != nil && *c.Owner == "":
+		c = store.Change{ID: -1}
+	case s.f == watchAppTrimmed && c.ClientID != nil:
+		c.ClientID = new(strings.TrimSpace(*c.ClientID))
+	case s.f == watchTwoFields && c.ID != 0:
+		c.Owner = new("mona")
+	}
+	for _, w := range s.watches {
+		w.queue = append(w.queue, c)
+	}
+}
+
+// tellGone is tell for records that go at once.
+func (s *planted) tellGone(untold fault, ids []int64) {
+	switch s.f {
+	case watchFirstOnly:
+		ids = ids[:min(len(ids), 1)]
+	case watchBatch:
+		ids = ids[:min(len(ids), 30)]
+	}
+	for _, id := range ids {
+		s.tell(untold, store.Change{ID: id})
+	}
+}
+
+// Watch tells once a millisecond.
+func (s *planted) Watch(ctx context.Context, o store.Observer) error {
+	outer := ctx
+	if s.f == watchDone && ctx.Err() != nil {
+		ctx = context.Background()
+	}
+	w := &plantedWatch{}
+	if err := s.begin(ctx); err != nil {
+		s.mu.Unlock()
+		return err
+	}
+	if s.f == watchOne {
+		s.watches = nil
+	}
+	s.watches = append(s.watches, w)
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.watches = slices.DeleteFunc(s.watches, func(other *plantedWatch) bool {
+			other.over = other.over || s.f == watchEndsAll
+			return other == w
+		})
+	}()
+	ctx, cancel := context.WithTimeout(ctx, time.Minute) // in the faults that ignore it
+	defer cancel()
+	switch s.f {
+	case watchLeaks:
+		go time.Sleep(2 * time.Second)
+	case watchOutlives:
+		ctx = context.Background()
+	case watchCallsOn:
+		defer func() {
+			go func() {
+				for range 20 {
+					time.Sleep(time.Millisecond)
+					o.Current(time.Now())
+				}
+			}()
+		}()
+	}
+	began := time.Now()
+	switch s.f {
+	case watchCurrentFirst:
+		o.Current(began)
+		fallthrough
+	default:
+		o.Changed(store.Change{})
+	case watchNothingFirst:
+	}
+	pulse := time.Millisecond
+	if s.f == watchSeldom {
+		pulse = time.Second
+	}
+	ticker := time.NewTicker(pulse)
+	defer ticker.Stop()
+	var late []store.Change
+	for turn := 0; ; turn++ {
+		s.mu.Lock()
+		asOf, queue, over := time.Now(), w.queue, w.over
+		w.queue = nil
+		s.mu.Unlock()
+		switch {
+		case over:
+			return fmt.Errorf("another Watch has ended")
+		case s.f == watchEarly:
+			queue, late = late, queue
+		case len(queue) > 0 && s.f == watchGivesUp:
+			return nil
+		case len(queue) > 0 && s.f == watchFails:
+			return fmt.Errorf("a change")
+		}
+		var beside sync.WaitGroup
+		if s.f == watchTwoAtATime {
+			beside.Go(func() { o.Current(asOf) })
+		}
+		for _, c := range queue {
+			o.Changed(c)
+		}
+		switch {
+		case s.f == watchSilent && turn > 0:
+		case s.f == watchStill:
+			o.Current(began)
+		case s.f == watchAhead:
+			o.Current(asOf.Add(time.Hour))
+		case s.f == watchBack && turn%2 == 1:
+			o.Current(asOf.Add(-time.Hour))
+		case s.f == watchWallClock:
+			o.Current(asOf.Round(0))
+		default:
+			o.Current(asOf)
+		}
+		beside.Wait()
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			if s.f == watchEndsNil {
+				return nil
+			}
+			return ctx.Err()
+		}
+		if s.f == watchOutlives && outer.Err() != nil && time.Since(began) > time.Second {
+			return outer.Err()
+		}
+	}
+}
+
+// mutedHandle changes what nobody is told of.
+type mutedHandle struct{ *planted }
+
+func (h mutedHandle) Delete(ctx context.Context, owner string, id int64) error {
+	h.mu.Lock()
+	h.muted = true
+	h.mu.Unlock()
+	defer func() {
+		h.mu.Lock()
+		h.muted = false
+		h.mu.Unlock()
+	}()
+	return h.planted.Delete(ctx, owner, id)
 }

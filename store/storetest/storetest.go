@@ -16,8 +16,8 @@
 // A backend that several processes may share has to show that too, see
 // [RunProcesses].
 //
-// The suite hands in every time and sleeps nowhere, so a backend passes it or
-// fails it whatever the clock says. It stays inside what every backend can
+// The suite hands in every time and waits for nothing but what a [store.Watcher]
+// tells, so a backend passes it or fails it whatever the clock says. It stays inside what every backend can
 // keep: strings are valid UTF-8 without U+0000, owner, client id and
 // fingerprint are at most 255 characters each, as is the note of a personal
 // record, and times lie between the years 1900 and 9999.
@@ -45,7 +45,8 @@ type Open func(t *testing.T, n int) []store.Store
 
 // Run tests that the store keeps the contract. Each case is a subtest with a
 // store of its own; they run in parallel, and Run returns when all have ended.
-// The cases of [store.Housekeeper] test nothing where the store is none.
+// The cases of [store.Housekeeper] and [store.Watcher] test nothing where the
+// store is none, or its Watch returns an error that wraps errors.ErrUnsupported.
 func Run(t *testing.T, open Open) {
 	t.Run("contract", func(t *testing.T) { // waits for the parallel subtests
 		for _, c := range cases {
@@ -134,6 +135,13 @@ var cases = []testCase{
 	{"Housekeeper/Purge race", 4, purgeRace},
 	{"Housekeeper/Expiring in pages", 1, expiringPages},
 	{"Housekeeper/Unused in pages", 2, unusedPages},
+
+	{"Watcher/every change is told", 2, watchTells},
+	{"Watcher/what is no change is not", 2, watchTellsNoMore},
+	{"Watcher/Current keeps coming", 1, watchCurrent},
+	{"Watcher/several at once", 3, watchSeveral},
+	{"Watcher/race of changes", 4, watchRace},
+	{"Watcher/ends with its context", 1, watchEnds},
 
 	{"Notes/unique among an owner's personal records", 2, notesUnique},
 	{"Notes/compared byte for byte", 1, notesSpelled},
