@@ -36,6 +36,24 @@ func handles(dsn func(t *testing.T) string, one func(t *testing.T, dsn string) *
 	}
 }
 
+// pooled is handles behind PgBouncer in transaction mode, with four server
+// connections for all. They listen on the server itself.
+func pooled(one func(t *testing.T, dsn string) *postgres.Store) storetest.Open {
+	return func(t *testing.T, n int) []store.Store {
+		direct := pgtest.DSN(t)
+		through := pgtest.PgBouncer(t, direct, 4)
+		out := make([]store.Store, n)
+		for i := range out {
+			s := one(t, through)
+			if err := s.ListenOn(direct); err != nil {
+				t.Fatal(err)
+			}
+			out[i] = s
+		}
+		return out
+	}
+}
+
 func schema(t *testing.T) string { return pgtest.DSN(t) }
 
 func TestOpen(t *testing.T) { storetest.Run(t, handles(schema, open)) }
@@ -45,6 +63,9 @@ func TestNew(t *testing.T) {
 	storetest.Run(t, handles(schema, func(t *testing.T, dsn string) *postgres.Store {
 		s := postgres.New(openDB(t, dsn))
 		if err := s.Migrate(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.ListenOn(dsn); err != nil {
 			t.Fatal(err)
 		}
 		return s
@@ -60,24 +81,22 @@ func TestSerializable(t *testing.T) {
 
 // PgBouncer in transaction mode, four server connections for all handles.
 func TestPgBouncer(t *testing.T) {
-	storetest.Run(t, handles(func(t *testing.T) string { return pgtest.PgBouncer(t, pgtest.DSN(t), 4) },
-		func(t *testing.T, dsn string) *postgres.Store { return open(t, dsn+"&binary_parameters=yes") }))
+	storetest.Run(t, pooled(func(t *testing.T, dsn string) *postgres.Store { return open(t, dsn+"&binary_parameters=yes") }))
 }
 
 // Without the setting Open notices the pooler, and the contract holds.
 func TestOpenNoticesThePooler(t *testing.T) {
-	storetest.Run(t, handles(func(t *testing.T) string { return pgtest.PgBouncer(t, pgtest.DSN(t), 4) }, open))
+	storetest.Run(t, pooled(open))
 }
 
 func TestNewPooled(t *testing.T) {
-	storetest.Run(t, handles(func(t *testing.T) string { return pgtest.PgBouncer(t, pgtest.DSN(t), 4) },
-		func(t *testing.T, dsn string) *postgres.Store {
-			s := postgres.NewPooled(openDB(t, dsn+"&binary_parameters=yes"))
-			if err := s.Migrate(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			return s
-		}))
+	storetest.Run(t, pooled(func(t *testing.T, dsn string) *postgres.Store {
+		s := postgres.NewPooled(openDB(t, dsn+"&binary_parameters=yes"))
+		if err := s.Migrate(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}))
 }
 
 // Ten processes that start at once, on an empty schema, whatever the server's

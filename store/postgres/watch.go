@@ -65,10 +65,15 @@ func (s *Store) Watch(ctx context.Context, o store.Observer) error {
 		return fmt.Errorf("store/postgres: watch: there is no DSN to listen on: call ListenOn: %w", errors.ErrUnsupported)
 	}
 	changes, err := s.channel(ctx)
-	if err != nil {
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
 		return fmt.Errorf("store/postgres: watch: %w", err)
 	}
-	conns := &listenDialer{dialer: dialer{patience: silence, end: new(deadline)}}
+	ctx, cancel := context.WithCancel(ctx)
+	// The watchdog comes first: it knows what to say.
+	conns := &listenDialer{dialer: dialer{patience: 2 * silence, end: new(deadline)}, ctx: ctx}
 	lost := make(chan error, 1)
 	listener := pq.NewDialListener(conns, s.listen, 50*time.Millisecond, 50*time.Millisecond, func(event pq.ListenerEventType, err error) {
 		if event == pq.ListenerEventDisconnected || event == pq.ListenerEventConnectionAttemptFailed {
@@ -79,7 +84,6 @@ func (s *Store) Watch(ctx context.Context, o store.Observer) error {
 		}
 	})
 	var workers sync.WaitGroup
-	ctx, cancel := context.WithCancel(ctx)
 	defer func() {
 		// In this order nothing blocks: Close waits for a lock that is held while
 		// the connection is read from.
@@ -107,6 +111,7 @@ func (s *Store) Watch(ctx context.Context, o store.Observer) error {
 	watchdog := time.NewTimer(silence)
 	defer watchdog.Stop()
 	var began time.Time // zero: does not listen yet
+	returned := false   // a heartbeat
 	for {
 		select {
 		case <-ctx.Done():
@@ -114,8 +119,11 @@ func (s *Store) Watch(ctx context.Context, o store.Observer) error {
 		case err := <-lost:
 			return fmt.Errorf("store/postgres: watch: the connection that listens was lost: %w", withoutDSN(err))
 		case <-watchdog.C:
-			if began.IsZero() {
+			switch {
+			case began.IsZero():
 				return errors.New("store/postgres: watch: the server to listen on does not answer")
+			case returned:
+				return errors.New("store/postgres: watch: heartbeats come back no more: the server, or the way to it, has fallen silent")
 			}
 			return errors.New("store/postgres: watch: no heartbeat comes back: is there a pooler in transaction mode between (see ListenOn), or another server?")
 		case err := <-ready:
@@ -134,6 +142,7 @@ func (s *Store) Watch(ctx context.Context, o store.Observer) error {
 			case n.Channel == beats:
 				if nanos, err := strconv.ParseInt(n.Extra, 10, 64); err == nil {
 					watchdog.Reset(silence)
+					returned = true
 					o.Current(began.Add(time.Duration(nanos)))
 				}
 			case !began.IsZero():
@@ -168,10 +177,37 @@ func tell(o store.Observer, payload string) {
 func (s *Store) channel(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, silence)
 	defer cancel()
-	var name string
-	err := s.DB().QueryRowContext(ctx, `SELECT left('authz_changes.' || nspname, 63) FROM pg_namespace
-WHERE oid = (SELECT relnamespace FROM pg_class WHERE oid = 'authz_authorizations'::regclass)`).Scan(&name)
-	return name, err
+	type result struct {
+		name string
+		err  error
+	}
+	done := make(chan result, 1)
+	leave(ctx, func() {
+		var r result
+		r.err = s.DB().QueryRowContext(ctx, `SELECT CAST('authz_changes.' || nspname AS name) FROM pg_namespace
+WHERE oid = (SELECT relnamespace FROM pg_class WHERE oid = 'authz_authorizations'::regclass)`).Scan(&r.name)
+		done <- r
+	})
+	select {
+	case r := <-done:
+		return r.name, r.err
+	default:
+		return "", ctx.Err()
+	}
+}
+
+// leave runs fn, and leaves it behind when ctx ends before it: a driver can block
+// past any context when the server hangs.
+func leave(ctx context.Context, fn func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		fn()
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
 }
 
 // sendBeats sends the time since began again and again. One at a time: where the
@@ -182,7 +218,7 @@ func (s *Store) sendBeats(ctx context.Context, channel string, began time.Time) 
 	for {
 		// One round trip, right behind a pooler too. Nothing in it comes from outside.
 		text := "SELECT pg_notify('" + channel + "', '" + strconv.FormatInt(int64(time.Since(began)), 10) + "')"
-		_, _ = s.DB().ExecContext(ctx, text)
+		leave(ctx, func() { _, _ = s.DB().ExecContext(ctx, text) })
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
@@ -195,17 +231,18 @@ func (s *Store) sendBeats(ctx context.Context, channel string, began time.Time) 
 // feet of the driver: its Close and Ping block when the server hangs.
 type listenDialer struct {
 	dialer
+	ctx    context.Context // of the Watch: the driver has none
 	mu     sync.Mutex
 	closed bool
 	conns  []net.Conn
 }
 
 func (d *listenDialer) Dial(network, address string) (net.Conn, error) {
-	return d.DialContext(context.Background(), network, address)
+	return d.DialContext(d.ctx, network, address)
 }
 
 func (d *listenDialer) DialTimeout(network, address string, timeout time.Duration) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	ctx, cancel := context.WithTimeout(d.ctx, timeout)
 	defer cancel()
 	return d.DialContext(ctx, network, address)
 }

@@ -2,7 +2,7 @@
 -- authorizations, 'o' and an owner, 'c' and a client_id, or '*' for anything. See store.Watcher.
 CREATE FUNCTION authz_authorization_changed() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-	PERFORM pg_notify(left('authz_changes.' || TG_TABLE_SCHEMA, 63), 'a' || OLD.id);
+	PERFORM pg_notify(CAST('authz_changes.' || TG_TABLE_SCHEMA AS name), 'a' || OLD.id);
 	RETURN NULL;
 END $$;
 
@@ -10,9 +10,9 @@ END $$;
 CREATE FUNCTION authz_authorizations_deleted() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
 	IF (SELECT count(*) FROM (SELECT 1 FROM gone LIMIT 5001) AS few) > 5000 THEN
-		PERFORM pg_notify(left('authz_changes.' || TG_TABLE_SCHEMA, 63), '*');
+		PERFORM pg_notify(CAST('authz_changes.' || TG_TABLE_SCHEMA AS name), '*');
 	ELSE
-		PERFORM pg_notify(left('authz_changes.' || TG_TABLE_SCHEMA, 63), 'a' || string_agg(id::text, ','))
+		PERFORM pg_notify(CAST('authz_changes.' || TG_TABLE_SCHEMA AS name), 'a' || string_agg(id::text, ','))
 		FROM (SELECT id, (row_number() OVER () - 1) / 300 AS part FROM gone) AS parts GROUP BY part;
 	END IF;
 	RETURN NULL;
@@ -20,24 +20,24 @@ END $$;
 
 CREATE FUNCTION authz_app_changed() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-	PERFORM pg_notify(left('authz_changes.' || TG_TABLE_SCHEMA, 63), 'c' || OLD.client_id);
+	PERFORM pg_notify(CAST('authz_changes.' || TG_TABLE_SCHEMA AS name), CASE WHEN octet_length(OLD.client_id) < 7999 THEN 'c' || OLD.client_id ELSE '*' END);
 	RETURN NULL;
 END $$;
 
 CREATE FUNCTION authz_owner_changed() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
 	IF TG_OP <> 'INSERT' THEN
-		PERFORM pg_notify(left('authz_changes.' || TG_TABLE_SCHEMA, 63), 'o' || OLD.owner);
+		PERFORM pg_notify(CAST('authz_changes.' || TG_TABLE_SCHEMA AS name), CASE WHEN octet_length(OLD.owner) < 7999 THEN 'o' || OLD.owner ELSE '*' END);
 	END IF;
 	IF TG_OP <> 'DELETE' THEN
-		PERFORM pg_notify(left('authz_changes.' || TG_TABLE_SCHEMA, 63), 'o' || NEW.owner);
+		PERFORM pg_notify(CAST('authz_changes.' || TG_TABLE_SCHEMA AS name), CASE WHEN octet_length(NEW.owner) < 7999 THEN 'o' || NEW.owner ELSE '*' END);
 	END IF;
 	RETURN NULL;
 END $$;
 
 CREATE FUNCTION authz_anything_changed() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-	PERFORM pg_notify(left('authz_changes.' || TG_TABLE_SCHEMA, 63), '*');
+	PERFORM pg_notify(CAST('authz_changes.' || TG_TABLE_SCHEMA AS name), '*');
 	RETURN NULL;
 END $$;
 
