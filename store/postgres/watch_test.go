@@ -7,11 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os/exec"
 	"runtime/pprof"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -125,7 +125,7 @@ func show(changes []store.Change) string {
 	return strings.Join(out, ", ")
 }
 
-func exec(t *testing.T, db *sql.DB, text string, args ...any) {
+func do(t *testing.T, db *sql.DB, text string, args ...any) {
 	t.Helper()
 	if _, err := db.ExecContext(t.Context(), text, args...); err != nil {
 		t.Fatalf("%s: %v", text, err)
@@ -173,7 +173,7 @@ func TestWatchTellsOfSQL(t *testing.T) {
 		{`UPDATE authz_apps SET suspended_at = $1 WHERE client_id = 'app'`, "app app"},
 		{`DELETE FROM authz_apps WHERE client_id <> 'app' AND $1 > 0`, "app " + long},
 	} {
-		exec(t, db, step.do, ids[0])
+		do(t, db, step.do, ids[0])
 		if got := show(o.current()); got != step.want {
 			t.Errorf("%.100s: told %.200q, want %.200q", step.do, got, step.want)
 		}
@@ -198,7 +198,7 @@ func TestWatchTellsOfSQL(t *testing.T) {
 	}
 
 	// Payloads are short: what is many goes in several, what is more as anything.
-	exec(t, db, `DELETE FROM authz_authorizations WHERE id >= $1 AND id < $2`, ids[1], ids[302])
+	do(t, db, `DELETE FROM authz_authorizations WHERE id >= $1 AND id < $2`, ids[1], ids[302])
 	seen := make(map[int64]bool)
 	for _, c := range o.current() {
 		seen[c.ID] = c.Owner == nil && c.ClientID == nil
@@ -208,12 +208,12 @@ func TestWatchTellsOfSQL(t *testing.T) {
 			t.Fatalf("of 301 deletions %d are told, and not ID %d", len(seen), id)
 		}
 	}
-	exec(t, db, `DELETE FROM authz_authorizations WHERE id >= $1 AND id < $2`, ids[302], ids[302+5001])
+	do(t, db, `DELETE FROM authz_authorizations WHERE id >= $1 AND id < $2`, ids[302], ids[302+5001])
 	if got := show(o.current()); got != "anything" {
 		t.Errorf("of 5001 deletions is told: %.100q", got)
 	}
 	for _, table := range []string{"authz_authorizations", "authz_apps", "authz_suspended_owners"} {
-		exec(t, db, `TRUNCATE `+table)
+		do(t, db, `TRUNCATE `+table)
 		if got := show(o.current()); got != "anything" {
 			t.Errorf("TRUNCATE %s: told %q", table, got)
 		}
@@ -231,10 +231,10 @@ func TestWatchTellsOfLongIDs(t *testing.T) {
 	t.Parallel()
 	s := open(t, pgtest.DSN(t))
 	fill(t, s, 300)
-	exec(t, s.DB(), `UPDATE authz_authorizations SET id = 9223372036854775807 - 300 + id`)
+	do(t, s.DB(), `UPDATE authz_authorizations SET id = 9223372036854775807 - 300 + id`)
 	o := watch(t, s)
 	o.current()
-	exec(t, s.DB(), `DELETE FROM authz_authorizations`)
+	do(t, s.DB(), `DELETE FROM authz_authorizations`)
 	if got := o.current(); len(got) != 300 {
 		t.Errorf("of 300 deletions %d are told", len(got))
 	}
@@ -245,7 +245,7 @@ func TestWatchInASchemaWithALongName(t *testing.T) {
 	t.Parallel()
 	base := pgtest.Database(t)
 	name := strings.Repeat("ü", 31)
-	exec(t, openDB(t, base), `CREATE SCHEMA "`+name+`"`)
+	do(t, openDB(t, base), `CREATE SCHEMA "`+name+`"`)
 	s := open(t, base+"&search_path="+url.QueryEscape(name))
 	fill(t, s, 1)
 	o := watch(t, s)
@@ -276,15 +276,15 @@ func TestWatchLosesItsConnection(t *testing.T) {
 		lose   func(t *testing.T, db *sql.DB, p *proxy) (mend func())
 	}{
 		{"terminated", time.Second, func(t *testing.T, db *sql.DB, _ *proxy) func() {
-			exec(t, db, `SELECT pg_terminate_backend($1)`, backend(t, db))
+			do(t, db, `SELECT pg_terminate_backend($1)`, backend(t, db))
 			return nil
 		}},
 		{"stopped", 3 * time.Second, func(t *testing.T, db *sql.DB, _ *proxy) func() {
-			pid := backend(t, db)
-			if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+			pid := strconv.Itoa(backend(t, db))
+			if err := exec.Command("kill", "-STOP", pid).Run(); err != nil {
 				t.Fatal(err)
 			}
-			return func() { _ = syscall.Kill(pid, syscall.SIGCONT) }
+			return func() { _ = exec.Command("kill", "-CONT", pid).Run() }
 		}},
 		{"blackholed", 3 * time.Second, func(_ *testing.T, _ *sql.DB, p *proxy) func() {
 			p.swallow.Store(true)

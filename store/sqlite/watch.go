@@ -73,13 +73,13 @@ func (f *feed) poll(ctx context.Context, o store.Observer) error {
 			return nil
 		case ctx.Err() != nil: // which the driver knows under another name
 			return ctx.Err()
-		case sqlerr.Classify(err) != sqlerr.Contend:
+		case bounded.Err() == nil && sqlerr.Classify(err) != sqlerr.Contend:
 			return err
 		}
 		select {
 		case <-time.After(time.Millisecond + rand.N(time.Millisecond)):
 		case <-bounded.Done():
-			return err
+			return fmt.Errorf("the database is locked, or the pool has no connection, for too long: %w", err)
 		}
 	}
 }

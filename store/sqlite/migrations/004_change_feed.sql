@@ -1,7 +1,7 @@
 -- Whoever changes a row, by whatever program, leaves a line here in the same transaction. The last 4096 are kept: who
 -- finds a gap takes it that anything may have changed. See store.Watcher.
 CREATE TABLE authz_changes (
-	seq              INTEGER PRIMARY KEY, -- rises: the last line is never removed
+	seq              INTEGER PRIMARY KEY AUTOINCREMENT, -- rises, also when lines are removed by hand
 	authorization_id INTEGER,
 	owner            TEXT,
 	client_id        TEXT
