@@ -55,6 +55,10 @@ type HandlerConfig struct {
 	// proxies. Defaults to false.
 	LegacyTokenPaths bool
 
+	// HideLastUsed leaves last_used_at out of all answers. Defaults to false: it
+	// is shown where it is known, see Config.LastUsedInterval.
+	HideLastUsed bool
+
 	// OpenAPI serves the API's description (OpenAPI 3.1) at openapi.yaml.
 	// Defaults to false.
 	OpenAPI bool

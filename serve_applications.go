@@ -56,7 +56,7 @@ func (h *handler) tokenOf(w *response, r *http.Request, others map[string]field)
 
 // shown answers with an authorization, its token and its user.
 func (h *handler) shown(w *response, r *http.Request, a Authorization, token string, user User) {
-	out := newWireAuthorization(a, w.app, NewSecret(token), h.authorizationURL(r, a.ID))
+	out := h.shows(r, a, w.app, NewSecret(token))
 	out.User = h.newWireUser(r, user)
 	w.json(http.StatusOK, out)
 }

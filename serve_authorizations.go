@@ -62,7 +62,7 @@ func (h *handler) made(w *response, r *http.Request, result Result) {
 	if result.Created {
 		status = http.StatusCreated
 	}
-	w.json(status, newWireAuthorization(result.Authorization, result.App, result.Token, location))
+	w.json(status, h.shows(r, result.Authorization, result.App, result.Token))
 }
 
 func (w *response) replayed(result Result) {
@@ -152,7 +152,7 @@ func (h *handler) list(w *response, r *http.Request) {
 			}
 			apps[rec.ClientID] = app
 		}
-		out[i] = newWireAuthorization(rec, app, Secret{}, h.authorizationURL(r, rec.ID))
+		out[i] = h.shows(r, rec, app, Secret{})
 	}
 	if link := page.link(h.root(r)+"/authorizations", total); link != "" {
 		w.Header().Set("Link", link)
@@ -175,7 +175,7 @@ func (h *handler) get(w *response, r *http.Request) {
 		return
 	}
 	w.lastModified(rec.UpdatedAt)
-	w.fresh(newWireAuthorization(rec, app, Secret{}, h.authorizationURL(r, rec.ID)))
+	w.fresh(h.shows(r, rec, app, Secret{}))
 }
 
 func (w *response) lastModified(t time.Time) {
@@ -205,7 +205,7 @@ func (h *handler) update(w *response, r *http.Request) {
 		w.fail(err)
 		return
 	}
-	w.json(http.StatusOK, newWireAuthorization(rec, app, Secret{}, h.authorizationURL(r, rec.ID)))
+	w.json(http.StatusOK, h.shows(r, rec, app, Secret{}))
 }
 
 // delete answers DELETE /authorizations/{id}.

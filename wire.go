@@ -29,7 +29,8 @@ type wireAuthorization struct {
 	CreatedAt      string   `json:"created_at"`
 	Fingerprint    string   `json:"fingerprint"`
 
-	User *wireUser `json:"user,omitempty"`
+	LastUsedAt string    `json:"last_used_at,omitempty"`
+	User       *wireUser `json:"user,omitempty"`
 }
 
 type wireApp struct {
@@ -55,7 +56,24 @@ func newWireAuthorization(a Authorization, app App, token Secret, url string) wi
 		UpdatedAt:      wireTime(a.UpdatedAt),
 		CreatedAt:      wireTime(a.CreatedAt),
 		Fingerprint:    a.Fingerprint,
+		LastUsedAt:     wireLastUsed(a.LastUsedAt),
 	}
+}
+
+// wireLastUsed is a time that can be missing.
+func wireLastUsed(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return wireTime(t)
+}
+
+// shows is an authorization as the handler shows it.
+func (h *handler) shows(r *http.Request, a Authorization, app App, token Secret) wireAuthorization {
+	if h.cfg.HideLastUsed {
+		a.LastUsedAt = time.Time{}
+	}
+	return newWireAuthorization(a, app, token, h.authorizationURL(r, a.ID))
 }
 
 func newWireApp(app App) wireApp {

@@ -65,6 +65,9 @@ type Authorization struct {
 	UpdatedAt   time.Time `json:"updated_at"`
 	CreatedAt   time.Time `json:"created_at"`
 	Fingerprint string    `json:"fingerprint"`
+	// LastUsedAt is when the token was used last, as far as the server knows; the
+	// zero time if it was not, or if the server does not tell.
+	LastUsedAt time.Time `json:"last_used_at,omitzero"`
 	// User is whose token it is, in answers to the app; else nil.
 	User *User `json:"user,omitempty"`
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/seed-926035fd/authz"
 	"github.com/seed-926035fd/authz/client"
@@ -102,6 +103,28 @@ func TestGetOrCreate(t *testing.T) {
 			t.Errorf("ExistingURL: got %q, want %q", e.ExistingURL, first.URL)
 		}
 	})
+}
+
+// The server tells when a token was used last, once it knows.
+func TestLastUsedAt(t *testing.T) {
+	w := newWorld(t)
+	check(t, w.manager.Start(t.Context()))
+	c := w.client()
+	made, err := c.GetOrCreate(t.Context(), mona, client.Request{})
+	check(t, err)
+	if !made.LastUsedAt.IsZero() {
+		t.Errorf("a new one was used at %v", made.LastUsedAt)
+	}
+	before := time.Now().Truncate(time.Second)
+	if !w.lives(made.Token.Reveal()) {
+		t.Fatal("the token is dead")
+	}
+	check(t, w.manager.Close(t.Context()))
+	got, err := c.Get(t.Context(), mona, made.ID)
+	check(t, err)
+	if got.LastUsedAt.Before(before) || got.LastUsedAt.After(time.Now()) {
+		t.Errorf("used at %v, want after %v", got.LastUsedAt, before)
+	}
 }
 
 // Every call has a key of its own.
