@@ -93,6 +93,12 @@ func (m *Manager) Reset(ctx context.Context, req ResetRequest) (Result, error) {
 			return Result{}, fmt.Errorf("authz: reset: %w", err)
 		}
 	})
+	if err == nil && result.Replayed { // the user may have been suspended since
+		var since time.Time
+		if since, err = m.UserSuspended(ctx, result.Authorization.Owner); err == nil && !since.IsZero() {
+			err = fmt.Errorf("authz: reset: %w", store.ErrNotFound)
+		}
+	}
 	if err != nil {
 		return Result{}, err
 	}

@@ -11,6 +11,11 @@ const (
 	EventRotated EventKind = "rotated" // a new token; the old one is dead
 	EventUpdated EventKind = "updated" // other fields
 	EventRevoked EventKind = "revoked"
+
+	// All tokens of an owner or for an app are dead, and go on as before. Who was
+	// suspended before is not told again, unless two did it at the same moment.
+	EventSuspended EventKind = "suspended"
+	EventResumed   EventKind = "resumed"
 )
 
 // ReasonLimit is the Reason of an authorization that was revoked because newer
@@ -29,7 +34,8 @@ type Event struct {
 	ClientID string
 	// ID is the authorization, 0 if many were revoked at once.
 	ID int64
-	// Count is how many authorizations it was.
+	// Count is how many authorizations it was, 0 for EventSuspended and
+	// EventResumed: nobody counts those.
 	Count int64
 }
 
