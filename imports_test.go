@@ -31,7 +31,7 @@ var mayImport = map[string][]string{
 	"internal/sqlerr":  {}, // by the methods of errors: no driver
 	"account":          {".", "./store", "./internal/migrate", "./internal/sqlerr", "golang.org/x/crypto", "github.com/pquerna/otp"},
 	"client":           {"github.com/google/uuid"}, // not ".": a command-line tool links no server
-	"cmd":              {".", "./store", "./store/memory", "./store/sqlite", "./store/postgres", "./account", "./internal", "github.com/spf13/cobra", "golang.org/x/term", "github.com/lib/pq", "modernc.org/sqlite"},
+	"cmd":              {".", "./cache", "./store", "./store/memory", "./store/sqlite", "./store/postgres", "./account", "./internal", "github.com/spf13/cobra", "golang.org/x/term", "github.com/lib/pq", "modernc.org/sqlite"},
 	"internal/pgtest":  {"./internal/pgtest", "github.com/lib/pq"},
 	"docs/backend":     {"./store", "./store/memory"}, // the example of a fourth backend
 	"scripts":          {},

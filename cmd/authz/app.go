@@ -20,6 +20,7 @@ type appView struct {
 	Name         string       `json:"name"`
 	URL          string       `json:"url"`
 	Secrets      []secretView `json:"secrets"`
+	SuspendedAt  timestamp    `json:"suspended_at"`
 	CreatedAt    timestamp    `json:"created_at"`
 	UpdatedAt    timestamp    `json:"updated_at"`
 }
@@ -32,8 +33,9 @@ type secretView struct {
 func viewApp(app authz.App, secret authz.Secret) appView {
 	v := appView{
 		ClientID: app.ClientID, ClientSecret: secret.Reveal(), Name: app.Name, URL: app.URL,
-		Secrets:   []secretView{},
-		CreatedAt: timestamp(app.CreatedAt), UpdatedAt: timestamp(app.UpdatedAt),
+		Secrets:     []secretView{},
+		SuspendedAt: timestamp(app.SuspendedAt),
+		CreatedAt:   timestamp(app.CreatedAt), UpdatedAt: timestamp(app.UpdatedAt),
 	}
 	for _, s := range app.Secrets {
 		if s.Live(time.Now()) {
@@ -48,6 +50,9 @@ func (v appView) text(w io.Writer) {
 	if v.ClientSecret != "" {
 		rows = append(rows, row("client_secret", v.ClientSecret))
 	}
+	if v.suspended() {
+		rows = append(rows, row("suspended", v.SuspendedAt.String()))
+	}
 	rows = append(rows, row("created", v.CreatedAt.String()), row("updated", v.UpdatedAt.String()))
 	for i, s := range v.Secrets {
 		rows = append(rows, row("secret "+strconv.Itoa(i+1), "made "+s.CreatedAt.String()+", ends "+s.ExpiresAt.String()))
@@ -55,9 +60,11 @@ func (v appView) text(w io.Writer) {
 	table(w, rows...)
 }
 
+func (v appView) suspended() bool { return !time.Time(v.SuspendedAt).IsZero() }
+
 func (p *program) app() *cobra.Command {
-	c := p.group("app", "Administer apps", "Registers, lists, changes and deletes the apps that may ask for tokens.")
-	c.AddCommand(p.appCreate(), p.appList(), p.appShow(), p.appUpdate(), p.appRotateSecret(), p.appDelete())
+	c := p.group("app", "Administer apps", "Registers, lists, changes, suspends and deletes the apps that may ask for tokens.")
+	c.AddCommand(p.appCreate(), p.appList(), p.appShow(), p.appUpdate(), p.appRotateSecret(), p.appSuspend(), p.appResume(), p.appDelete())
 	return c
 }
 
@@ -160,9 +167,9 @@ func (p *program) appList() *cobra.Command {
 				}
 			}
 			return p.print(views, func(w io.Writer) {
-				rows := []string{row("CLIENT_ID", "NAME", "URL", "SECRETS", "CREATED")}
+				rows := []string{row("CLIENT_ID", "NAME", "URL", "SECRETS", "SUSPENDED", "CREATED")}
 				for _, v := range views {
-					rows = append(rows, row(v.ClientID, v.Name, orDash(v.URL), strconv.Itoa(len(v.Secrets)), v.CreatedAt.String()))
+					rows = append(rows, row(v.ClientID, v.Name, orDash(v.URL), strconv.Itoa(len(v.Secrets)), yes(v.suspended()), v.CreatedAt.String()))
 				}
 				table(w, rows...)
 			})
@@ -246,6 +253,40 @@ stolen.`,
 				return err
 			}
 			p.say(keepSecret)
+			return nil
+		})
+	})
+}
+
+func (p *program) appSuspend() *cobra.Command {
+	return p.appChange("suspend", "Refuse an app and all its tokens until app resume",
+		"Suspends an app: its client_secret and all its tokens are refused as wrong ones\nare, until app resume. Nothing is revoked.",
+		"suspended", "Refused until authz app resume %s: its client_secret and its tokens.", (*authz.Manager).SuspendApp)
+}
+
+func (p *program) appResume() *cobra.Command {
+	return p.appChange("resume", "Undo suspend",
+		"Ends what app suspend has begun: the app's client_secret and its tokens are good\nagain, but those that were revoked or have expired.",
+		"resumed", "", (*authz.Manager).ResumeApp)
+}
+
+// appChange is a command that changes one app without more to say.
+func (p *program) appChange(use, short, long, done, more string, change func(m *authz.Manager, ctx context.Context, clientID string) (authz.App, error)) *cobra.Command {
+	var f storeFlags
+	c := &cobra.Command{Use: use + " CLIENT_ID", Short: short, Long: long}
+	f.register(c)
+	return p.command(c, arg("CLIENT_ID"), func(ctx context.Context, args []string) error {
+		return p.withApps(ctx, &f, false, func(m *authz.Manager) error {
+			app, err := change(m, ctx, args[0])
+			if err != nil {
+				return noApp(args[0], err)
+			}
+			if err := p.print(viewApp(app, authz.Secret{}), func(w io.Writer) {
+				fmt.Fprintf(w, "%s the app %q (%s)\n", done, app.Name, app.ClientID)
+			}); err != nil || more == "" {
+				return err
+			}
+			p.say(more, app.ClientID)
 			return nil
 		})
 	})

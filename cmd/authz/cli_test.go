@@ -56,6 +56,28 @@ func TestApps(t *testing.T) {
 		if got := decode[wireApp](t, must(t, "", "app", "rotate-secret", id, "--overlap", "0s", "--json")); len(got.Secrets) != 1 {
 			t.Errorf("rotate-secret --overlap 0: %+v", got)
 		}
+		for range 2 {
+			o := call(t, "", "app", "suspend", id)
+			if o.code != exitOK || o.stdout != "suspended the app \"new\" ("+id+")\n" || o.stderr != "Refused until authz app resume "+id+": its client_secret and its tokens.\n" {
+				t.Errorf("suspend: %+v", o)
+			}
+		}
+		suspended := decode[[]map[string]any](t, must(t, "", "app", "list", "--json"))
+		if suspended[0]["suspended_at"] != nil || suspended[1]["suspended_at"] == nil {
+			t.Errorf("list: %v", suspended)
+		}
+		if text := must(t, "", "app", "list"); !regexp.MustCompile(`(?m)^CLIENT_ID .* SUSPENDED .*\n.* no  .*\n` + id + ` .* yes  `).MatchString(text) {
+			t.Errorf("list:\n%s", text)
+		}
+		if text := must(t, "", "app", "show", id); !strings.Contains(text, "\nsuspended ") {
+			t.Errorf("show: %s", text)
+		}
+		if got := decode[map[string]any](t, must(t, "", "app", "resume", id, "--json")); got["client_id"] != id || got["suspended_at"] != nil {
+			t.Errorf("resume: %v", got)
+		}
+		if text := must(t, "", "app", "resume", id); text != "resumed the app \"new\" ("+id+")\n" {
+			t.Errorf("resume: %s", text)
+		}
 		if got := decode[map[string]any](t, must(t, "", "app", "delete", id, "--yes", "--json")); got["client_id"] != id || got["authorizations"] != 0.0 {
 			t.Errorf("delete: %v", got)
 		}
@@ -95,9 +117,27 @@ func TestUsers(t *testing.T) {
 		if got := decode[user](t, must(t, "", args("user", "disable", "MONA")...)); !got.Disabled {
 			t.Errorf("disable: %+v", got)
 		}
+		suspended := func(want bool) {
+			t.Helper()
+			withStore(t, store, func(s *stores) {
+				if at, err := s.Suspended(t.Context(), "1"); err != nil || at.IsZero() == want {
+					t.Errorf("the tokens are suspended since %v, %v, want %t", at, err, want)
+				}
+			})
+		}
+		suspended(true)
 		if got := decode[user](t, must(t, "", args("user", "enable", "mona")...)); got.Disabled {
 			t.Errorf("enable: %+v", got)
 		}
+		suspended(false)
+		if got := decode[user](t, must(t, "", args("user", "disable", "mona", "--revoke")...)); !got.Disabled {
+			t.Errorf("disable --revoke: %+v", got)
+		}
+		suspended(true)
+		if text := must(t, "", append([]string{"user", "enable", "MONA"}, from...)...); text != "enabled Mona\n" {
+			t.Errorf("enable: %s", text)
+		}
+		suspended(false)
 		if got := decode[user](t, must(t, "another password", args("user", "passwd", "mona", "--password-file", "-")...)); got.Password != "" {
 			t.Errorf("passwd: %+v", got)
 		}

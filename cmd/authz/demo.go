@@ -88,7 +88,7 @@ func (p *program) runDemo(ctx context.Context, f *demoFlags) error {
 		return err
 	}
 	warnExposed(log, svc.ln, false)
-	return serveUntil(ctx, svc.ln, handler, nil, log, func() {
+	return svc.serveUntil(ctx, handler, nil, func() {
 		cred.BaseURL = baseURL("http", f.addr, svc.ln)
 		log.Info("serving", "base_url", cred.BaseURL, "store", svc.target.name())
 		if err := p.print(cred, func(w io.Writer) { cred.text(w, svc.target, keyPath(svc.target, f.keyFile)) }); err != nil {
@@ -233,9 +233,13 @@ func (d *demoSetup) user(ctx context.Context, login, password string) (u account
 	if err != nil {
 		return u, err
 	}
-	if !u.DisabledAt.IsZero() {
+	suspended, err := d.m.UserSuspended(ctx, u.Authz().ID)
+	if err != nil {
+		return u, err
+	}
+	if !u.DisabledAt.IsZero() || !suspended.IsZero() {
 		d.log.Info("enabling the demo's user", "login", login)
-		if err := d.users.Enable(ctx, u.ID); err != nil {
+		if err := enable(ctx, d.m, d.users, u); err != nil {
 			return u, err
 		}
 	}

@@ -115,7 +115,7 @@ var packages = strings.NewReplacer(": authz: ", ": ", ": account: ", ": ", ": st
 // flagNames are the settings that come from flags.
 var flagNames = strings.NewReplacer(
 	"HandlerConfig.Prefix", "--prefix", "HandlerConfig.BaseURL", "--base-url",
-	"Config.Lifetime and Config.MaxPerUserAndApp", "--lifetime", "Config.Scopes:", "--scopes:", "Config.OTPReuse", "--otp-reuse")
+	"Config.Lifetime and Config.MaxPerUserAndApp", "--lifetime", "Config.CacheTTL, Config.UnwatchedTTL and Config.IdleTimeout", "--idle-timeout", "Config.Scopes:", "--scopes:", "Config.OTPReuse", "--otp-reuse")
 
 // flagError is a usage error about a setting of a library, in terms of flags.
 func flagError(err error) error { return usagef("%s", flagNames.Replace(err.Error())) }

@@ -61,6 +61,11 @@ func TestUsage(t *testing.T) {
 		{"serve --store memory: --addr 127.0.0.1:0 --lifetime -3s", `--lifetime must not be negative`},
 		{"serve --store memory: --addr 127.0.0.1:0 --scopes a\\b", `--scopes: .* no scope-token`},
 		{`serve --store memory: --addr 127.0.0.1:0 --scopes repo,a"b`, `--scopes: .* no scope-token`},
+		{"serve --store memory: --addr 127.0.0.1:0 --idle-timeout -3s", `--idle-timeout must not be negative`},
+		{"serve --store memory: --addr 127.0.0.1:0 --purge-after -3s", `--purge-after must not be negative: 0 is for ever`},
+		{"serve --store memory: --addr 127.0.0.1:0 --cache -1", `--cache must not be negative: 0 is for none`},
+		{"serve --store memory: --addr 127.0.0.1:0 --listen-dsn postgres://u:sekrit@h/d", `--listen-dsn is for PostgreSQL`},
+		{"demo --store postgres://u:sekrit@127.0.0.1:1/d --listen-dsn postgres://u:sekrit@h:bad/x", `--listen-dsn .* neither a valid postgres://`},
 		{"serve --prefix x", `must begin with /`},
 		{"serve --store memory: --addr 127.0.0.1:0 --prefix /a%b", `--prefix "/a%b"`},
 		{"serve --store memory: --addr 127.0.0.1:0 --base-url x", `--base-url must be`},
@@ -82,6 +87,14 @@ func TestUsage(t *testing.T) {
 		{"token revoke-all --user mona --store " + db, `no terminal .* --yes`},
 		{"token revoke-all --yes --user mona --app= --store " + db, `--app is empty`},
 		{"token revoke-all --yes --user= --app nosuch --store " + db, `--user is empty`},
+		{"token unused --store " + db, `--since is required`},
+		{"token unused --since yesterday --store " + db, `--since "yesterday" must be how long ago, such as 90d`},
+		{"token unused --since -3h --store " + db, `--since "-3h" must be in the past`},
+		{"token expiring --store " + db, `--within is required`},
+		{"token expiring --within soon --store " + db, `--within "soon" must be a time such as 7d`},
+		{"token expiring --within 0d --store " + db, `--within "0d" must be a time`},
+		{"token purge --after -3h --store " + db, `--after must not be negative`},
+		{"app suspend --store " + db, `CLIENT_ID is missing`},
 		{"app create", `--name is required`},
 		{"app create --name x --client-id y", `go together`},
 		{"app create --name x --url y --store " + db, `url must be an absolute`},
@@ -131,6 +144,10 @@ func TestFailures(t *testing.T) {
 		{"app update nosuch --name x --store " + db, `there is no app "nosuch"`},
 		{"app rotate-secret nosuch --store " + db, `there is no app "nosuch"`},
 		{"app delete nosuch --yes --store " + db, `there is no app "nosuch"`},
+		{"app suspend nosuch --store " + db, `there is no app "nosuch" .*authz app list`},
+		{"app resume nosuch --store " + db, `there is no app "nosuch"`},
+		{"user enable nosuch --store " + db, `there is no user "nosuch"`},
+		{"token purge --store sqlite:" + filepath.Join(dir, "nosuch.db"), `there is no database`},
 		{"user disable nosuch --store " + db, `there is no user "nosuch" .*authz user list`},
 		{"user disable nosuch --revoke --store " + db, `there is no user "nosuch"`},
 		{"token list --user nosuch --store " + db, `there is no user "nosuch" .*authz user list`},
@@ -155,7 +172,7 @@ func TestFailures(t *testing.T) {
 // A setting that cannot be is refused before anything is made.
 func TestRefusedBeforeAnything(t *testing.T) {
 	for _, setting := range [][]string{
-		{"serve", "--base-url", "x"}, {"serve", "--prefix", "/a%b"}, {"serve", "--scopes", "a\\b"}, {"serve", "--lifetime", "-1s"}, {"demo", "--otp-reuse", "-1s"},
+		{"serve", "--base-url", "x"}, {"serve", "--prefix", "/a%b"}, {"serve", "--scopes", "a\\b"}, {"serve", "--lifetime", "-1s"}, {"serve", "--idle-timeout", "-1s"}, {"serve", "--cache", "-1"}, {"serve", "--purge-after", "-1s"}, {"serve", "--listen-dsn", "x"}, {"demo", "--otp-reuse", "-1s"},
 	} {
 		dir := t.TempDir()
 		o := call(t, "", append(setting, "--addr", "127.0.0.1:0", "--store", "sqlite:"+filepath.Join(dir, "a.db"))...)

@@ -1,19 +1,11 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"log/slog"
 	"strings"
-	"sync/atomic"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"github.com/seed-926035fd/authz"
-	"github.com/seed-926035fd/authz/store"
-	"github.com/seed-926035fd/authz/store/memory"
 )
 
 // TestFamily reaches every part of the API under both prefixes, through the
@@ -85,49 +77,4 @@ func TestFamily(t *testing.T) {
 	token = decode[wireAuthorization](t, s.put("", "").want(t, 201).body).Token
 	do(t, "GET", s.base+"/applications/"+s.clientID+"/tokens/"+token, "", "basic", s.clientID+":"+s.secret).want(t, 404)
 	s.stop()
-}
-
-// wiping is a store that counts how often replays are wiped, and can fail.
-type wiping struct {
-	store.Store
-	calls atomic.Int64
-	fail  atomic.Bool
-}
-
-func (w *wiping) WipeReplays(context.Context, time.Time) (int64, error) {
-	w.calls.Add(1)
-	if w.fail.Load() {
-		return 0, errors.New("the store is away")
-	}
-	return 0, nil
-}
-
-func TestWipeReplays(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var log lockedBuffer
-		w := &wiping{Store: memory.New()}
-		m, err := authz.New(w, authz.Config{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		stop := inBackground(t.Context(), func(ctx context.Context) { wipeReplays(ctx, m, slog.New(slog.NewTextHandler(&log, nil))) })
-		after := func(d time.Duration, calls int64, lines int) {
-			t.Helper()
-			time.Sleep(d)
-			synctest.Wait()
-			if got := strings.Count(log.String(), "the store is away"); w.calls.Load() != calls || got != lines {
-				t.Errorf("%d calls and %d lines, want %d and %d", w.calls.Load(), got, calls, lines)
-			}
-		}
-		after(59*time.Second, 0, 0)
-		after(time.Second, 1, 0)
-		w.fail.Store(true)
-		after(3*time.Minute, 4, 1)
-		w.fail.Store(false)
-		after(time.Minute, 5, 1)
-		w.fail.Store(true)
-		after(2*time.Minute, 7, 2)
-		stop()
-		after(time.Hour, 7, 2)
-	})
 }

@@ -32,6 +32,7 @@ func TestMain(m *testing.M) {
 		return
 	}
 	_ = os.Unsetenv(storeEnv)
+	_ = os.Unsetenv(listenDSNEnv)
 	os.Exit(m.Run())
 }
 
@@ -235,6 +236,21 @@ func (r response) want(t *testing.T, status int) response {
 		t.Errorf("status %d, want %d: %s", r.status, status, r.body)
 	}
 	return r
+}
+
+// soon waits until GET /user answers a token with a status: another process has
+// changed it, and the server is to hear of that.
+func soon(t *testing.T, base, token string, status int) response {
+	t.Helper()
+	for end := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+		r := do(t, "GET", base+"/user", "", "Authorization", "token "+token)
+		if r.status == status {
+			return r
+		}
+		if time.Now().After(end) {
+			return r.want(t, status)
+		}
+	}
 }
 
 type wireApp struct {

@@ -39,12 +39,18 @@ process answers) and /readyz (so does the store).
 
 The store is migrated at the start. SIGINT or SIGTERM lets requests under way
 finish, for at most 10 s; a second signal ends at once. Nothing that was
-acknowledged is lost either way.`,
+acknowledged is lost either way, but a second signal, as a crash, costs the last
+minute of the times when tokens were used.
+
+Verified tokens are kept in memory (--cache) while the store tells of changes: a
+revocation by another process is heeded within milliseconds, and where changes
+go unheard, within a second nothing is answered from memory any more.`,
 		Example: `  authz serve --store sqlite:authz.db
   authz serve --store-file /etc/authz/store --addr :8443 --tls-cert cert.pem --tls-key key.pem
   authz serve --prefix /api/v3 --base-url https://git.example.com --trusted-proxy 10.0.0.0/8`,
 	}
 	f.storeFlags.register(c)
+	f.listenFlags.listenEnv = true
 	f.listenFlags.register(c)
 	flags := c.Flags()
 	flags.StringVar(&f.baseURL, "base-url", "", "what clients put before the prefix, such as https://api.example.com (default: from each request)")
@@ -97,7 +103,7 @@ func (p *program) runServe(ctx context.Context, f *serveFlags) error {
 	if encrypt != nil {
 		scheme = "https"
 	}
-	return serveUntil(ctx, svc.ln, handler, encrypt, log, func() {
+	return svc.serveUntil(ctx, handler, encrypt, func() {
 		base := baseURL(scheme, f.addr, svc.ln)
 		log.Info("serving", "base_url", base, "store", svc.target.name(), "prefixes", strings.Join(shown(rt.prefixes), " "))
 		err := p.print(struct {

@@ -26,6 +26,7 @@ import (
 
 	"github.com/seed-926035fd/authz"
 	"github.com/seed-926035fd/authz/account"
+	"github.com/seed-926035fd/authz/internal/pgtest"
 )
 
 // site is a store with a user and an app, and a server on it.
@@ -64,13 +65,36 @@ func TestServe(t *testing.T) {
 	s.put("/api/v3", "").want(t, 200)
 	do(t, "GET", s.base+"/user", "", "Authorization", "token "+token).want(t, 200)
 	must(t, "", "user", "disable", "mona", "--store", s.store)
-	do(t, "GET", s.base+"/user", "", "Authorization", "token "+token).want(t, 403)
+	bad := soon(t, s.base, token, 401)
+	if !strings.Contains(bad.body, "Bad credentials") {
+		t.Errorf("the token of a disabled user: %s", bad.body)
+	}
 	s.put("", "").want(t, 401)
 	must(t, "", "user", "enable", "mona", "--store", s.store)
+	soon(t, s.base, token, 200)
+	// One who was disabled by a program that suspends nothing.
+	withStore(t, s.store, func(st *stores) {
+		users, err := st.directory(account.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := users.Disable(t.Context(), 1); err != nil {
+			t.Fatal(err)
+		}
+		do(t, "GET", s.base+"/user", "", "Authorization", "token "+token).want(t, 401)
+		if err := users.Enable(t.Context(), 1); err != nil {
+			t.Fatal(err)
+		}
+	})
+	must(t, "", "app", "suspend", s.clientID, "--store", s.store)
+	soon(t, s.base, token, 401)
+	s.put("", "").want(t, 422)
+	must(t, "", "app", "resume", s.clientID, "--store", s.store)
+	soon(t, s.base, token, 200)
 	if out := must(t, "", "app", "delete", s.clientID, "--yes", "--store", s.store); !strings.Contains(out, "and 1 authorization\n") {
 		t.Errorf("app delete: %s", out)
 	}
-	do(t, "GET", s.base+"/user", "", "Authorization", "token "+token).want(t, 401)
+	soon(t, s.base, token, 401)
 	// ServeMux must not redirect a client that has a method to lose.
 	do(t, "PUT", s.base+"/authorizations//clients/x", "{}", "basic", monaBasic).want(t, 404)
 	do(t, "PATCH", s.base+"/authorizations", "", "basic", monaBasic).want(t, 404)
@@ -132,6 +156,101 @@ func TestServeFlags(t *testing.T) {
 	}
 	s.put("/api/v3", "").want(t, 404)
 	s.stop()
+}
+
+// TestServeRemembers stops a server, and finds when tokens were used.
+func TestServeRemembers(t *testing.T) {
+	eachStore(t, func(t *testing.T, store string) {
+		for _, cache := range []string{"100", "0"} {
+			login := "mona" + cache
+			must(t, "", "user", "create", login, "--generate-password", "--store", store)
+			token := decode[wireToken](t, must(t, "", "token", "create", "--user", login, "--note", "n", "--store", store, "--json")).Token
+			p := start(t, "serve", "--addr", "127.0.0.1:0", "--store", store, "--cache", cache, "--idle-timeout", "24h", "--json")
+			base := decode[map[string]string](t, p.line())["base_url"]
+			before := time.Now().Truncate(time.Second)
+			for range 3 {
+				do(t, "GET", base+"/user", "", "Authorization", "token "+token).want(t, 200)
+			}
+			must(t, "", "user", "disable", login, "--store", store)
+			soon(t, base, token, 401)
+			must(t, "", "user", "enable", login, "--store", store)
+			soon(t, base, token, 200)
+			p.stop()
+			list := decode[[]reported](t, must(t, "", "token", "list", "--user", login, "--store", store, "--json"))
+			if len(list) != 1 || list[0].LastUsedAt == nil {
+				t.Fatalf("--cache %s: no use was stored: %+v; stderr: %s", cache, list, p.stderr)
+			}
+			if at, err := time.Parse(time.RFC3339, *list[0].LastUsedAt); err != nil || at.Before(before) || at.After(time.Now()) {
+				t.Errorf("--cache %s: used at %v, %v, want after %v", cache, at, err, before)
+			}
+			if log := p.stderr.String(); strings.Contains(log, "times of use") || strings.Contains(log, "level=ERROR") {
+				t.Errorf("--cache %s: %s", cache, log)
+			}
+		}
+	})
+}
+
+// A Config is what the flags say.
+func TestServeConfig(t *testing.T) {
+	f := listenFlags{idleTimeout: time.Hour, purgeAfter: time.Minute}
+	cfg := f.config(authz.Config{Lifetime: time.Second}, slog.Default())
+	if cfg.Lifetime != time.Second || cfg.IdleTimeout != time.Hour || cfg.PurgeAfter != time.Minute || cfg.Logger != slog.Default() {
+		t.Errorf("%+v", cfg)
+	}
+	f.purgeAfter = 0
+	if cfg := f.config(authz.Config{}, nil); cfg.PurgeAfter >= 0 {
+		t.Errorf("--purge-after 0: %v, want for ever", cfg.PurgeAfter)
+	}
+}
+
+// The demo brings back its user whose tokens are suspended.
+func TestDemoResumes(t *testing.T) {
+	store := "sqlite:" + filepath.Join(t.TempDir(), "a.db")
+	p, _ := startDemo(t, store)
+	p.stop()
+	withStore(t, store, func(s *stores) {
+		for _, owner := range []string{"1", "2"} {
+			if err := s.Suspend(t.Context(), owner, time.Now()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	p, c := startDemo(t, store)
+	token := decode[wireAuthorization](t, c.mona(t, c.BaseURL, "").want(t, 201).body).Token
+	do(t, "GET", c.BaseURL+"/user", "", "Authorization", "token "+token).want(t, 200)
+	p.stop()
+}
+
+// TestListenDSN serves through PgBouncer, where no changes can be heard of: the
+// server itself is named for that. If it is not, or not rightly, tokens are read
+// from the store, and the log says so without the DSN.
+func TestListenDSN(t *testing.T) {
+	direct := pgtest.Database(t)
+	dsn := pgtest.PgBouncer(t, direct, 10)
+	t.Setenv("HOME", t.TempDir())
+	t.Setenv("XDG_CONFIG_HOME", "")
+	must(t, "", "user", "create", "mona", "--generate-password", "--store", dsn)
+	token := decode[wireToken](t, must(t, "", "token", "create", "--user", "mona", "--note", "n", "--store", dsn, "--json")).Token
+	for name, listen := range map[string]string{"right": direct, "wrong": "postgres://u:sekrit@127.0.0.1:1/d", "none": ""} {
+		t.Setenv(listenDSNEnv, listen)
+		p := start(t, "serve", "--addr", "127.0.0.1:0", "--store", dsn, "--json")
+		base := decode[map[string]string](t, p.line())["base_url"]
+		if name != "right" {
+			p.logged("not hearing of changes")
+		} else {
+			time.Sleep(3 * time.Second) // the silence after which that is logged, and more
+		}
+		do(t, "GET", base+"/user", "", "Authorization", "token "+token).want(t, 200)
+		p.stop()
+		if log := p.stderr.String(); strings.Contains(log, "sekrit") || name == "right" && strings.Contains(log, "not hearing") {
+			t.Errorf("%s: %s", name, log)
+		}
+	}
+	t.Setenv(listenDSNEnv, "postgres://u:sekrit@h:bad/x")
+	sentenceWanted(t, call(t, "", "serve", "--addr", "127.0.0.1:0", "--store", dsn), exitUsage, `\$AUTHZ_LISTEN_DSN is neither a valid`)
+	// It is not for the demo, whose store is another one.
+	p, _ := startDemo(t, "memory:")
+	p.stop()
 }
 
 // TestStopUnderWay stops a server while a client is sending its body: the

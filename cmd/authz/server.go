@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,13 +22,18 @@ import (
 
 	"github.com/seed-926035fd/authz"
 	"github.com/seed-926035fd/authz/account"
+	"github.com/seed-926035fd/authz/cache"
 	"github.com/seed-926035fd/authz/store/memory"
+	"github.com/seed-926035fd/authz/store/postgres"
 )
 
 // stopWithin is how long requests under way have after a signal. The process
 // is to be gone within 10 s, and closing the store takes up to a second when
 // its server hangs.
-const stopWithin = 8500 * time.Millisecond
+const stopWithin = 8 * time.Second
+
+// settleWithin is how long it then takes at most to store when tokens were used.
+const settleWithin = 500 * time.Millisecond
 
 // listenFlags are what demo and serve share.
 type listenFlags struct {
@@ -37,10 +43,23 @@ type listenFlags struct {
 	legacyTokenPaths bool
 	logFormat        string
 	logLevel         string
+
+	cache       int
+	listenDSN   string
+	listenEnv   bool // AUTHZ_LISTEN_DSN counts
+	idleTimeout time.Duration
+	purgeAfter  time.Duration
 }
+
+// listenDSNEnv stands for --listen-dsn.
+const listenDSNEnv = "AUTHZ_LISTEN_DSN"
 
 func (f *listenFlags) register(c *cobra.Command) {
 	flags := c.Flags()
+	flags.IntVar(&f.cache, "cache", cache.DefaultSize, "how many verified tokens to keep in memory, some 700 bytes each; 0: each verification reads the store")
+	flags.StringVar(&f.listenDSN, "listen-dsn", "", "postgres://… of the server itself, where the store's URL leads through a pooler in transaction mode, on which changes cannot be heard of"+f.listenDefault())
+	flags.DurationVar(&f.idleTimeout, "idle-timeout", 0, "end tokens that are not used for so long, such as 2160h; for those made from now on (default: none)")
+	flags.DurationVar(&f.purgeAfter, "purge-after", 7*24*time.Hour, "how long expired tokens stay in the store; 0: for ever")
 	flags.StringVar(&f.addr, "addr", "127.0.0.1:8080", "HOST:PORT to listen on; port 0 takes a free one")
 	flags.StringVar(&f.keyFile, "key-file", "", keyFlagHelp)
 	flags.DurationVar(&f.otpReuse, "otp-reuse", 0, "accept the one-time password that was used last again for so long, within its own window (90s is all of it), for old clients that send one code twice")
@@ -68,9 +87,43 @@ func (f *listenFlags) logger(w io.Writer) (*slog.Logger, error) {
 	return nil, usagef("--log-format must be text or json, not %q", f.logFormat)
 }
 
+// listenDefault is for a command that heeds the environment.
+func (f *listenFlags) listenDefault() string {
+	if f.listenEnv {
+		return " (default $" + listenDSNEnv + "): everybody on this machine can read arguments, so put one with a password into $" + listenDSNEnv
+	}
+	return ""
+}
+
+// config adds what the flags say to a Config.
+func (f *listenFlags) config(cfg authz.Config, log *slog.Logger) authz.Config {
+	cfg.IdleTimeout, cfg.PurgeAfter, cfg.Logger = f.idleTimeout, f.purgeAfter, log
+	if f.purgeAfter == 0 {
+		cfg.PurgeAfter = -1
+	}
+	return cfg
+}
+
+// listenOn is the DSN to listen on, "" for the store's own.
+func (f *listenFlags) listenOn() string {
+	if f.listenDSN == "" && f.listenEnv {
+		return os.Getenv(listenDSNEnv)
+	}
+	return f.listenDSN
+}
+
 // try refuses settings that cannot be, before anything is opened or made.
 func (f *listenFlags) try(rt routes, cfg authz.Config) error {
-	m, err := authz.New(memory.New(), cfg)
+	switch {
+	case f.cache < 0:
+		return usagef("--cache must not be negative: 0 is for none")
+	case f.purgeAfter < 0:
+		return usagef("--purge-after must not be negative: 0 is for ever")
+	}
+	if dsn := f.listenOn(); dsn != "" && new(postgres.Store).ListenOn(dsn) != nil {
+		return usagef("--listen-dsn or $%s is neither a valid postgres:// URL nor a list of key=value pairs", listenDSNEnv)
+	}
+	m, err := authz.New(memory.New(), f.config(cfg, nil))
 	if err != nil {
 		return flagError(err)
 	}
@@ -90,15 +143,18 @@ type service struct {
 	key    authz.Secret
 	m      *authz.Manager
 	users  *account.Directory
-	stop   func() // the work beside requests
+	log    *slog.Logger
 }
 
 // openService opens the port before anything else is touched, then the store. The
 // caller closes what comes back.
 func (p *program) openService(ctx context.Context, f *listenFlags, sf *storeFlags, cfg authz.Config, log *slog.Logger) (_ *service, err error) {
-	s := new(service)
+	s := &service{log: log}
 	if s.target, err = p.target(sf); err != nil {
 		return nil, err
+	}
+	if f.listenDSN != "" && s.target.kind != kindPostgres {
+		return nil, usagef("--listen-dsn is for PostgreSQL: leave it out")
 	}
 	if s.ln, err = listen(ctx, f.addr); err != nil {
 		return nil, err
@@ -111,6 +167,15 @@ func (p *program) openService(ctx context.Context, f *listenFlags, sf *storeFlag
 	if s.stores, err = openStore(ctx, s.target); err != nil {
 		return nil, err
 	}
+	if pg, ok := s.stores.Store.(*postgres.Store); ok && f.listenOn() != "" {
+		if err = pg.ListenOn(f.listenOn()); err != nil {
+			return nil, err
+		}
+	}
+	cfg = f.config(cfg, log)
+	if f.cache > 0 {
+		cfg.Cache = cache.New(f.cache)
+	}
 	if s.m, err = s.stores.manager(cfg); err != nil {
 		return nil, err
 	}
@@ -120,14 +185,23 @@ func (p *program) openService(ctx context.Context, f *listenFlags, sf *storeFlag
 	if s.users, err = s.stores.directory(account.Config{Key: s.key, OTPReuse: f.otpReuse}); err != nil {
 		return nil, err
 	}
-	s.stop = inBackground(ctx, func(ctx context.Context) { wipeReplays(ctx, s.m, log) })
-	return s, nil
+	// A signal ends ctx: requests under way are answered, and tokens used, after it.
+	return s, s.m.Start(context.WithoutCancel(ctx))
+}
+
+// settle ends the work beside requests, and stores when tokens were used.
+func (s *service) settle(within time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	if err := s.m.Close(ctx); err != nil {
+		s.log.Warn("not all times of use could be stored", "error", err.Error())
+	}
 }
 
 func (s *service) close() {
 	_ = s.ln.Close()
-	if s.stop != nil {
-		s.stop()
+	if s.m != nil {
+		s.settle(settleWithin)
 	}
 	if s.stores != nil {
 		s.stores.close()
@@ -145,28 +219,6 @@ func inBackground(ctx context.Context, f func(ctx context.Context)) (stop func()
 	return func() {
 		cancel()
 		<-done
-	}
-}
-
-// wipeReplays wipes the sealed tokens of answers that cannot be had again any
-// more, once a minute. The API does so as well, but only while it has requests
-// with an Idempotency-Key. It logs the first of several failures in a row.
-func wipeReplays(ctx context.Context, m *authz.Manager, log *slog.Logger) {
-	tick := time.NewTicker(time.Minute)
-	defer tick.Stop()
-	for failing := false; ; {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		try, cancel := context.WithTimeout(ctx, openWithin)
-		_, err := m.WipeReplays(try)
-		cancel()
-		if err != nil && !failing && ctx.Err() == nil {
-			log.Warn("expired replays could not be wiped: it is tried again each minute", "error", err.Error())
-		}
-		failing = err != nil
 	}
 }
 
@@ -353,8 +405,10 @@ func warnExposed(log *slog.Logger, ln net.Listener, encrypted bool) {
 }
 
 // serveUntil serves until ctx is done, and then until the requests under way
-// have their answers. ready is called when the server answers.
-func serveUntil(ctx context.Context, ln net.Listener, h http.Handler, encrypt *tls.Config, log *slog.Logger, ready func()) error {
+// have their answers and what they used is stored. ready is called when the server
+// answers.
+func (s *service) serveUntil(ctx context.Context, h http.Handler, encrypt *tls.Config, ready func()) error {
+	ln, log := s.ln, s.log
 	srv := &http.Server{
 		Handler:           h,
 		TLSConfig:         encrypt,
@@ -379,11 +433,16 @@ func serveUntil(ctx context.Context, ln net.Listener, h http.Handler, encrypt *t
 		return fmt.Errorf("the server stopped: %w", err)
 	case <-ctx.Done():
 	}
+	asked := time.Now()
 	log.Info("stopping: requests under way are answered first; a second signal ends at once")
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
 	defer cancel()
-	if err := srv.Shutdown(ctx); err != nil {
+	err := srv.Shutdown(ctx)
+	if err != nil {
 		_ = srv.Close()
+	}
+	s.settle(max(settleWithin, stopWithin-time.Since(asked)))
+	if err != nil {
 		if errors.Is(err, context.DeadlineExceeded) {
 			return errors.New("requests were still under way 10 s after the signal and were cut off: what was acknowledged is stored")
 		}

@@ -28,13 +28,14 @@ type tokenView struct {
 	CreatedAt      timestamp `json:"created_at"`
 	UpdatedAt      timestamp `json:"updated_at"`
 	ExpiresAt      timestamp `json:"expires_at"`
+	LastUsedAt     timestamp `json:"last_used_at"`
 }
 
 func viewToken(a authz.Authorization, token authz.Secret) tokenView {
 	v := tokenView{
 		ID: a.ID, Token: token.Reveal(), TokenLastEight: a.TokenLastEight, ClientID: a.ClientID,
 		Scopes: a.Scopes, Note: a.Note, NoteURL: a.NoteURL, Fingerprint: a.Fingerprint,
-		CreatedAt: timestamp(a.CreatedAt), UpdatedAt: timestamp(a.UpdatedAt), ExpiresAt: timestamp(a.ExpiresAt),
+		CreatedAt: timestamp(a.CreatedAt), UpdatedAt: timestamp(a.UpdatedAt), ExpiresAt: timestamp(a.ExpiresAt), LastUsedAt: timestamp(a.LastUsedAt),
 	}
 	if v.ClientID == "" {
 		v.ClientID = authz.PersonalClientID // as the API shows it
@@ -57,9 +58,9 @@ func (v tokenView) app() string {
 const personal = "personal"
 
 func (p *program) token() *cobra.Command {
-	c := p.group("token", "Administer users' tokens", `Lists and revokes the tokens of users, and makes personal ones. The tokens of
+	c := p.group("token", "Administer users' tokens", `Lists and revokes the tokens of users, makes personal ones, and cleans up. The tokens of
 apps are made by the API: PUT /authorizations/clients/{client_id}.`)
-	c.AddCommand(p.tokenCreate(), p.tokenList(), p.tokenGrants(), p.tokenRevoke(), p.tokenRevokeAll())
+	c.AddCommand(p.tokenCreate(), p.tokenList(), p.tokenGrants(), p.tokenRevoke(), p.tokenRevokeAll(), p.tokenUnused(), p.tokenExpiring(), p.tokenPurge())
 	return c
 }
 
@@ -149,7 +150,7 @@ func (p *program) tokenList() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "list --user LOGIN",
 		Short:   "List a user's tokens",
-		Long:    "Lists a user's tokens, without those that have expired. What they read like is\nnot kept: there are only their last eight characters.",
+		Long:    "Lists a user's tokens, without those that have expired. What they read like is\nnot kept: there are only their last eight characters. Uses are stored once a\nminute.",
 		Example: "  authz token list --user mona\n  authz token list --user mona --app " + personal,
 	}
 	f.register(c)
@@ -175,10 +176,10 @@ func (p *program) tokenList() *cobra.Command {
 				}
 			}
 			return p.print(views, func(w io.Writer) {
-				rows := []string{row("ID", "APP", "SCOPES", "NOTE", "FINGERPRINT", "LAST EIGHT", "CREATED", "EXPIRES")}
+				rows := []string{row("ID", "APP", "SCOPES", "NOTE", "FINGERPRINT", "LAST EIGHT", "CREATED", "EXPIRES", "LAST USED")}
 				for _, v := range views {
 					rows = append(rows, row(strconv.FormatInt(v.ID, 10), v.app(), orDash(strings.Join(v.Scopes, ",")), orDash(v.Note), orDash(v.Fingerprint),
-						v.TokenLastEight, v.CreatedAt.String(), v.ExpiresAt.String()))
+						v.TokenLastEight, v.CreatedAt.String(), v.ExpiresAt.String(), v.LastUsedAt.String()))
 				}
 				table(w, rows...)
 			})

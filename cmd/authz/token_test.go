@@ -43,7 +43,7 @@ func TestTokens(t *testing.T) {
 	}
 	alive := func(token string, want int) {
 		t.Helper()
-		do(t, "GET", s.base+"/user", "", "Authorization", "Bearer "+token).want(t, want)
+		soon(t, s.base, token, want)
 	}
 
 	made := decode[wireToken](t, must(t, "", "token", "create", "--user", "mona", "--note", "nightly backup", "--scopes", "repo,user", "--lifetime", "720h", "--json"))
@@ -150,7 +150,7 @@ func TestDisableRevoke(t *testing.T) {
 	}
 	must(t, "", "token", "create", "--user", "mona", "--note", "one")
 	o := call(t, "", "user", "disable", "mona")
-	if o.code != exitOK || o.stdout != "disabled mona\n" || o.stderr != "Not revoked: 1 token. authz token revoke-all --user mona does it.\n" {
+	if o.code != exitOK || o.stdout != "disabled mona\n" || o.stderr != "Suspended until authz user enable mona: 1 token. authz token revoke-all --user mona ends them for good.\n" {
 		t.Errorf("%+v", o)
 	}
 	if got := decode[wireCount](t, must(t, "", "user", "disable", "mona", "--json")); *got.Authorizations != 1 || got.Revoked != nil {

@@ -28,7 +28,7 @@ type userView struct {
 	CreatedAt  timestamp `json:"created_at"`
 	UpdatedAt  timestamp `json:"updated_at"`
 
-	// How many tokens disable has left alone, or revoked.
+	// How many tokens disable has suspended, or revoked.
 	Live    *int64 `json:"authorizations,omitempty"`
 	Revoked *int64 `json:"revoked,omitempty"`
 }
@@ -272,10 +272,9 @@ func (p *program) userDisable() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "disable LOGIN",
 		Short: "Refuse a user's logins from now on",
-		Long: `Refuses a user's logins from now on, as if the user did not exist, and says how
-many tokens live on. Apps find these no more, and GET /user of this program
-refuses them, but what else they open is for the host's routes to say. --revoke
-revokes them: that cannot be undone by user enable.`,
+		Long: `Refuses a user's logins from now on, as if the user did not exist, and suspends
+all tokens of the user: they are refused until user enable. --revoke revokes
+them: that cannot be undone by user enable.`,
 	}
 	f.register(c)
 	c.Flags().BoolVar(&revoke, "revoke", false, "revoke all tokens of the user too")
@@ -290,6 +289,9 @@ revokes them: that cannot be undone by user enable.`,
 			}
 			if u, err = users.User(ctx, u.ID); err != nil {
 				return err
+			}
+			if err := m.SuspendUser(ctx, u.Authz().ID); err != nil {
+				return fmt.Errorf("%s is disabled, but the tokens go on, as they could not be suspended; try again: %w", u.Login, err)
 			}
 			v := viewUser(u)
 			if revoke { // after Disable: no login makes more of them
@@ -309,7 +311,7 @@ revokes them: that cannot be undone by user enable.`,
 				return err
 			}
 			if n > 0 {
-				p.say("Not revoked: %s. authz token revoke-all --user %s does it.", count(n, "token"), v.Login)
+				p.say("Suspended until authz user enable %[2]s: %[1]s. authz token revoke-all --user %[2]s ends them for good.", count(n, "token"), v.Login)
 			}
 			return nil
 		})
@@ -317,8 +319,37 @@ revokes them: that cannot be undone by user enable.`,
 }
 
 func (p *program) userEnable() *cobra.Command {
-	return p.userChange("enable", "Undo disable", "Lets a disabled user log in again.",
-		"enabled %s", func(ctx context.Context, users *account.Directory, id int64) error { return users.Enable(ctx, id) })
+	var f storeFlags
+	c := &cobra.Command{
+		Use:   "enable LOGIN",
+		Short: "Undo disable",
+		Long:  "Lets a disabled user log in again, and resumes the user's tokens, but those that\nwere revoked.",
+	}
+	f.register(c)
+	return p.command(c, arg("LOGIN"), func(ctx context.Context, args []string) error {
+		return p.withAll(ctx, &f, authz.Config{}, func(m *authz.Manager, users *account.Directory) error {
+			u, err := byLogin(ctx, users, args[0])
+			if err != nil {
+				return err
+			}
+			if err := enable(ctx, m, users, u); err != nil {
+				return err
+			}
+			return p.printUser(ctx, users, u.ID, "", "enabled "+u.Login)
+		})
+	})
+}
+
+// enable undoes disable. The tokens come last: they are not to live while the user
+// is disabled.
+func enable(ctx context.Context, m *authz.Manager, users *account.Directory, u account.User) error {
+	if err := users.Enable(ctx, u.ID); err != nil {
+		return err
+	}
+	if err := m.ResumeUser(ctx, u.Authz().ID); err != nil {
+		return fmt.Errorf("%s is enabled, but the tokens are still suspended; try again: %w", u.Login, err)
+	}
+	return nil
 }
 
 func (p *program) userUnlock() *cobra.Command {

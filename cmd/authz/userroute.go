@@ -42,7 +42,7 @@ func (u *userRoute) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), 10*time.Second)
 	defer cancel()
 	authorization, _ := authz.FromContext(ctx)
-	user, err := u.owner(ctx, *authorization)
+	user, err := u.owner(ctx, authorization)
 	switch {
 	case errors.Is(err, authz.ErrInvalidToken):
 		answer(w, http.StatusUnauthorized, message{"Bad credentials"})
@@ -52,9 +52,6 @@ func (u *userRoute) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Retry-After", "1")
 		answer(w, http.StatusServiceUnavailable, message{"Service unavailable"})
 		return
-	case !user.DisabledAt.IsZero():
-		answer(w, http.StatusForbidden, message{"The account is disabled"})
-		return
 	}
 	answer(w, http.StatusOK, wireUser{
 		Login: user.Login, ID: user.ID, URL: u.routes.origin(r) + u.path, Type: "User", TwoFactor: user.OTP,
@@ -62,14 +59,15 @@ func (u *userRoute) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// owner returns the user that an authorization belongs to.
-func (u *userRoute) owner(ctx context.Context, a authz.Authorization) (account.User, error) {
+// owner returns the user that an authorization belongs to. One who is disabled is
+// refused here too: it may have been done by a program that suspends no tokens.
+func (u *userRoute) owner(ctx context.Context, a *authz.Authorization) (account.User, error) {
 	id, err := strconv.ParseInt(a.Owner, 10, 64)
 	if err != nil {
 		return account.User{}, authz.ErrInvalidToken // not one of this directory's
 	}
 	user, err := u.users.User(ctx, id)
-	if errors.Is(err, store.ErrNotFound) {
+	if errors.Is(err, store.ErrNotFound) || err == nil && !user.DisabledAt.IsZero() {
 		return account.User{}, authz.ErrInvalidToken
 	}
 	return user, err
