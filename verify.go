@@ -252,7 +252,7 @@ func (m *Manager) lookup(ctx context.Context, hash store.Hash) (e *CacheEntry, k
 		return nil, false, errors.New("authz: verify: the store returned another token's record")
 	}
 	keep = !holdsAnswer(rec.Replay.Seal)
-	if !keep { // to wipe it is a change
+	if !keep && !rec.Expired(m.now()) { // to wipe it is a change
 		rec = m.wipeSeal(ctx, rec)
 	}
 	rec.Replay = store.Replay{}

@@ -347,26 +347,31 @@ func visualized(info porcupine.LinearizationInfo) string {
 type cachingStore struct {
 	store.Store
 	mu    sync.Mutex
-	cache map[store.Hash]store.Authorization
+	cache map[store.Hash]looked
 	until time.Time
 }
 
-// GetByTokenHash knows for a moment longer what is gone.
-func (s *cachingStore) GetByTokenHash(ctx context.Context, hash store.Hash) (store.Authorization, error) {
+type looked struct {
+	rec      store.Authorization
+	standing store.Standing
+}
+
+// Lookup knows for a moment longer what is gone.
+func (s *cachingStore) Lookup(ctx context.Context, hash store.Hash) (store.Authorization, store.Standing, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if now := time.Now(); now.After(s.until) {
 		clear(s.cache)
 		s.until = now.Add(5 * time.Millisecond)
 	}
-	if rec, ok := s.cache[hash]; ok {
-		return rec, nil
+	if l, ok := s.cache[hash]; ok {
+		return l.rec, l.standing, nil
 	}
-	rec, err := s.Store.GetByTokenHash(ctx, hash)
+	rec, standing, err := s.Store.Lookup(ctx, hash)
 	if err == nil {
-		s.cache[hash] = rec
+		s.cache[hash] = looked{rec, standing}
 	}
-	return rec, err
+	return rec, standing, err
 }
 
 type lookThenLeapStore struct{ store.Store }
@@ -431,7 +436,7 @@ func (s lostAnswerStore) GetOrCreate(ctx context.Context, c store.Authorization)
 func TestLinearizableFaults(t *testing.T) {
 	for name, faulty := range map[string]func() store.Store{
 		"cache": func() store.Store {
-			return &cachingStore{Store: memory.New(), cache: make(map[store.Hash]store.Authorization)}
+			return &cachingStore{Store: memory.New(), cache: make(map[store.Hash]looked)}
 		},
 		"look, then leap":  func() store.Store { return lookThenLeapStore{memory.New()} },
 		"last writer wins": func() store.Store { return lastWinsStore{memory.New()} },
