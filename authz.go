@@ -177,7 +177,7 @@ func New(s store.Store, cfg Config) (*Manager, error) {
 	}
 	m := &Manager{
 		raw: s, cfg: cfg, scopes: scopes,
-		began: time.Now(), foreignApps: foreign, flights: flights{m: make(map[store.Hash]*flight)},
+		began: time.Now(), foreignApps: foreign, flights: flights{now: make(map[store.Hash]*flight)},
 	}
 	m.store = watched{s, cfg.Apps, m}
 	m.apps = m.store

@@ -154,24 +154,44 @@ func (m *Manager) caching(now int64) bool { return now < m.current.Load() }
 
 // flights are the reads that are under way, one for each token.
 type flights struct {
-	mu sync.Mutex
-	m  map[store.Hash]*flight
+	mu  sync.Mutex
+	n   uint64 // the last one's number
+	now map[store.Hash]*flight
 }
 
 type flight struct {
+	n     uint64
 	began int64
 	done  chan struct{} // closed when the rest is set
 	e     *CacheEntry
 	err   error
 }
 
-// fresh is how old a read may be for others to join it while changes may be going
-// unheard: what it finds is as old.
-const fresh = 100 * time.Millisecond
+// join returns the flight for a token, which the caller must fly if it is theirs,
+// and the number of the last one that had begun.
+func (fs *flights) join(hash store.Hash, now int64) (f *flight, theirs bool, last uint64) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	last = fs.n
+	if f := fs.now[hash]; f != nil {
+		return f, false, last
+	}
+	fs.n++
+	f = &flight{n: fs.n, began: now, done: make(chan struct{})}
+	fs.now[hash] = f
+	return f, true, last
+}
+
+func (fs *flights) end(hash store.Hash, f *flight) {
+	fs.mu.Lock()
+	delete(fs.now, hash)
+	fs.mu.Unlock()
+	close(f.done)
+}
 
 // read returns the entry of a token as it is in the store, or ErrInvalidToken.
 func (m *Manager) read(ctx context.Context, hash store.Hash) (*CacheEntry, error) {
-	for {
+	for first, arrived := true, uint64(0); ; first = false {
 		if err := ctx.Err(); err != nil {
 			return nil, fmt.Errorf("authz: verify: %w", err)
 		}
@@ -180,23 +200,23 @@ func (m *Manager) read(ctx context.Context, hash store.Hash) (*CacheEntry, error
 		if caching && m.unknown.has(&hash, now) {
 			return nil, ErrInvalidToken
 		}
-		m.flights.mu.Lock()
-		f := m.flights.m[hash]
-		if f == nil || !caching && now-f.began > int64(fresh) {
-			f = &flight{began: now, done: make(chan struct{})}
-			m.flights.m[hash] = f
-			m.flights.mu.Unlock()
+		f, ours, last := m.flights.join(hash, now)
+		if ours {
 			m.fly(ctx, hash, f)
 			return f.e, f.err
 		}
-		m.flights.mu.Unlock()
-
+		if first {
+			arrived = last
+		}
 		select {
 		case <-f.done:
 		case <-ctx.Done():
 			return nil, fmt.Errorf("authz: verify: %w", ctx.Err())
 		}
 		switch {
+		case !caching && f.n <= arrived:
+			// It had begun before this call did. Where changes may go unheard, only
+			// a read that begins after it can answer it: all who wait share the next.
 		case f.err == nil && !m.validity.holds(f.e):
 			// The token was revoked, perhaps before this call began: that read
 			// must not answer it.
@@ -216,14 +236,7 @@ var errGone = errors.New("authz: verify: the read did not come to its end")
 // fly reads for all who wait for f.
 func (m *Manager) fly(ctx context.Context, hash store.Hash, f *flight) {
 	f.err = errGone
-	defer func() {
-		m.flights.mu.Lock()
-		if m.flights.m[hash] == f {
-			delete(m.flights.m, hash)
-		}
-		m.flights.mu.Unlock()
-		close(f.done)
-	}()
+	defer m.flights.end(hash, f)
 	e, keep, err := m.lookup(ctx, hash)
 	f.e, f.err = e, err
 	// Before the flight is over: who comes later finds it.

@@ -21,12 +21,8 @@ import (
 // stops before and after what it does in the store, until the schedule lets it go on. Some changes are another process's:
 // they are made behind the Manager's back, and told later. Time is the bubble's.
 
-const (
-	// leaseOfNews is how long a Manager may answer from memory without news.
-	leaseOfNews = 800 * time.Millisecond
-	// sharedRead is how old a read may be that a call without news joins.
-	sharedRead = 100 * time.Millisecond
-)
+// leaseOfNews is how long a Manager may answer from memory without news.
+const leaseOfNews = 800 * time.Millisecond
 
 func TestCacheModel(t *testing.T) {
 	scale(t, "rapid.checks", "20000", "500000")
@@ -52,7 +48,6 @@ func TestCacheModel(t *testing.T) {
 type cacheCall struct {
 	name       string
 	start, end int // steps; end 0: not yet
-	at         time.Time
 	err        error
 
 	gate    chan struct{}
@@ -218,7 +213,7 @@ func (w *cacheWorld) step(kind string, n int) {
 	w.now++
 	i := n % len(w.tokens)
 	foreign := func(op *cacheCall) {
-		op.name, op.start, op.at, op.verifies, op.foreign = kind, w.now, time.Now(), -1, true
+		op.name, op.start, op.verifies, op.foreign = kind, w.now, -1, true
 		w.logf("%s: %v", op.name, op.err)
 		w.ops = append(w.ops, op)
 	}
@@ -302,7 +297,7 @@ func (w *cacheWorld) logf(format string, args ...any) {
 // begin runs do until it stops somewhere, or ends.
 func (w *cacheWorld) begin(op *cacheCall, do func(ctx context.Context) error) {
 	w.logf("%s begins", op.name)
-	op.start, op.at, op.gate = w.now, time.Now(), make(chan struct{})
+	op.start, op.gate = w.now, make(chan struct{})
 	ctx, cancel := context.WithCancel(context.WithValue(context.Background(), cacheCallKey{}, op))
 	op.cancel = cancel
 	w.ops = append(w.ops, op)
@@ -362,7 +357,7 @@ func (w *cacheWorld) expected(v *cacheCall) (dead, alive bool) {
 	// ended reports whether a change was acknowledged before v began: told, if it is another process's, or so long ago
 	// that there should have been news.
 	ended := func(op *cacheCall) bool {
-		return op.end != 0 && op.end < v.start || op.foreign && v.late && v.at.Sub(op.at) > sharedRead
+		return op.end != 0 && op.end < v.start || op.foreign && v.late && op.start < v.start
 	}
 	// before reports whether a had its effect before b began to.
 	before := func(a, b *cacheCall) bool {
