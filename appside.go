@@ -18,7 +18,8 @@ import (
 
 // Check returns the authorization of one of the app's tokens, always from the
 // store. Errors: [ErrNotFound], if the token is malformed, unknown, revoked,
-// expired, another app's, or its user is suspended; anything else is the store's.
+// expired, another app's, or its user or the app is suspended; anything else is the
+// store's.
 func (m *Manager) Check(ctx context.Context, clientID, token string) (Authorization, error) {
 	rec, suspended, err := m.ofApp(ctx, clientID, token)
 	if err == nil && suspended {
@@ -93,9 +94,9 @@ func (m *Manager) Reset(ctx context.Context, req ResetRequest) (Result, error) {
 			return Result{}, fmt.Errorf("authz: reset: %w", err)
 		}
 	})
-	if err == nil && result.Replayed { // the user may have been suspended since
+	if err == nil && result.Replayed { // they may have been suspended since
 		var since time.Time
-		if since, err = m.UserSuspended(ctx, result.Authorization.Owner); err == nil && !since.IsZero() {
+		if since, err = m.UserSuspended(ctx, result.Authorization.Owner); err == nil && !(since.IsZero() && app.SuspendedAt.IsZero()) {
 			err = fmt.Errorf("authz: reset: %w", store.ErrNotFound)
 		}
 	}
@@ -196,8 +197,12 @@ func (m *Manager) Scoped(ctx context.Context, req ScopedRequest) (Result, error)
 		token := newToken(m.cfg.TokenPrefix)
 		candidate := m.candidate(asked, token)
 		candidate.ExpiresAt = earlier(candidate.ExpiresAt, wide.ExpiresAt)
-		if candidate.EndsAt = earlier(candidate.EndsAt, wide.EndsAt); wide.IdleTimeout == 0 {
+		switch {
+		case candidate.IdleTimeout == 0: // ExpiresAt never moves
+		case wide.IdleTimeout == 0:
 			candidate.EndsAt = earlier(candidate.EndsAt, wide.ExpiresAt)
+		default:
+			candidate.EndsAt = earlier(candidate.EndsAt, wide.EndsAt)
 		}
 		result, err := m.create(ctx, candidate, token, key, wide.ID)
 		if err != nil {

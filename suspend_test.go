@@ -93,6 +93,10 @@ func TestSuspendApp(t *testing.T) {
 		register(t, m, otherClient)
 		ctx := t.Context()
 		ofIt, other := mustGet(t, m, request()), mustGet(t, m, request(forApp(otherClient)))
+		reset := authz.ResetRequest{ClientID: clientID, Token: mustGet(t, m, request(fingerprint("reset"))).Token, IdempotencyKey: authz.NewSecret(retryKey)}
+		if _, err := m.Reset(ctx, reset); err != nil {
+			t.Fatal(err)
+		}
 		h.take()
 		clock.Add(1000)
 		at := clock.Now().UTC().Truncate(1000)
@@ -116,6 +120,9 @@ func TestSuspendApp(t *testing.T) {
 		}
 		if _, err := m.AuthenticateApp(ctx, clientID, authz.NewSecret(clientSecret)); !errors.Is(err, authz.ErrInvalidClient) {
 			t.Errorf("AuthenticateApp: %v", err)
+		}
+		if res, err := m.Reset(ctx, reset); !errors.Is(err, authz.ErrNotFound) || !res.Token.IsZero() {
+			t.Errorf("Reset, replayed: %v", err)
 		}
 		if _, err := m.GetOrCreate(ctx, request(fingerprint("new"))); !errors.Is(err, authz.ErrInvalidClient) {
 			t.Errorf("GetOrCreate: %v", err)

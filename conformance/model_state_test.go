@@ -22,6 +22,8 @@ type model struct {
 	secrets int      // how many client secrets were made
 	random  int      // how many "?" names were made
 	events  []mEvent // of this operation
+
+	suspended map[string]time.Time // owners
 }
 
 // mConfig is what a Manager is configured with.
@@ -38,6 +40,7 @@ type mApp struct {
 	secrets           []mSecret
 	rev               int64
 	created, updated  time.Time
+	suspended         time.Time
 	deleted           bool
 }
 
@@ -52,6 +55,7 @@ type mAuth struct {
 	scopes                            []string
 	note, url                         string
 	issued, created, updated, expires time.Time
+	used                              time.Time
 	replay                            *mReplay
 
 	// spent: it has expired and was in the way of another. Stores need not keep
@@ -162,7 +166,7 @@ func (m *model) event(e mEvent) { m.events = append(m.events, e) }
 
 // authenticate returns the app if the secret is one of its live ones.
 func (m *model) authenticate(client string, secret int) *mApp {
-	if a := m.appOf(client); a != nil {
+	if a := m.appOf(client); a != nil && a.suspended.IsZero() {
 		for _, s := range a.secrets {
 			if s.n == secret && (s.expires.IsZero() || m.now.Before(s.expires)) {
 				return a
@@ -723,13 +727,28 @@ func (m *model) use(c mConfig, t mGiven) *mAuth {
 }
 
 func (m *model) verify(c mConfig, t mGiven) outcome {
-	if r := m.use(c, t); r != nil && (r.client == "" || m.appOf(r.client) != nil) {
+	if r := m.use(c, t); r != nil && (r.client == "" || m.appOf(r.client) != nil) && !m.asleep(r) {
 		return outcome{rec: r}
 	}
 	return failed(invalidToken)
 }
 
 func (m *model) check(c mConfig, client string, t mGiven) outcome {
+	a := m.ofApp(c, client, t)
+	if a.errs == nil && m.asleep(a.rec) {
+		return failed(notFound)
+	}
+	return a
+}
+
+// asleep: its user or its app is suspended.
+func (m *model) asleep(r *mAuth) bool {
+	app := m.appOf(r.client)
+	return !m.suspended[r.owner].IsZero() || app != nil && !app.suspended.IsZero()
+}
+
+// ofApp is check for what a suspended user's tokens can do, too.
+func (m *model) ofApp(c mConfig, client string, t mGiven) outcome {
 	if r := m.use(c, t); r != nil && r.client == client && client != "" {
 		return outcome{rec: r}
 	}
@@ -751,12 +770,15 @@ func (m *model) reset(c mConfig, r mRequest) outcome {
 		}
 		return m.rotate(c, a.rec, replay)
 	})
+	if a.replayed && m.asleep(a.rec) {
+		return failed(notFound)
+	}
 	a.app = app
 	return a
 }
 
 func (m *model) revoke(c mConfig, client string, t mGiven) outcome {
-	a := m.check(c, client, t)
+	a := m.ofApp(c, client, t)
 	if a.errs != nil {
 		return a
 	}
@@ -766,7 +788,7 @@ func (m *model) revoke(c mConfig, client string, t mGiven) outcome {
 }
 
 func (m *model) revokeGrant(c mConfig, client string, t mGiven) outcome {
-	a := m.check(c, client, t)
+	a := m.ofApp(c, client, t)
 	if a.errs != nil {
 		return a
 	}
@@ -808,7 +830,87 @@ func (m *model) scoped(c mConfig, r mRequest) outcome {
 		}
 		return m.createOnce(c, r, end, replay, a.rec.id)
 	})
+	if a.replayed {
+		if wide := m.check(c, r.client, r.token); wide.errs != nil {
+			return wide
+		}
+	}
 	a.app = app
+	return a
+}
+
+func (m *model) suspendUser(owner string, suspend bool) outcome {
+	if p := invalid("owner", owner, badOwners); p != nil {
+		return failed(problems(p))
+	}
+	switch was := !m.suspended[owner].IsZero(); {
+	case was == suspend:
+	case suspend:
+		m.suspended[owner] = m.now
+		m.event(mEvent{kind: "suspended", owner: owner})
+	default:
+		delete(m.suspended, owner)
+		m.event(mEvent{kind: "resumed", owner: owner})
+	}
+	return outcome{}
+}
+
+func (m *model) suspendApp(client string, suspend bool) outcome {
+	app := m.appOf(client)
+	if app == nil {
+		return failed(notFound)
+	}
+	switch was := !app.suspended.IsZero(); {
+	case was == suspend:
+		return outcome{app: app}
+	case suspend:
+		app.suspended = m.now
+		m.event(mEvent{kind: "suspended", client: client})
+	default:
+		app.suspended = time.Time{}
+		m.event(mEvent{kind: "resumed", client: client})
+	}
+	app.rev++
+	app.updated = m.now
+	return outcome{app: app}
+}
+
+// touch is that a use at a time is stored.
+func (m *model) touch(id int, at time.Time) outcome {
+	for _, r := range m.recs {
+		if r.id == id && at.After(r.used) {
+			r.used = at
+		}
+	}
+	return outcome{}
+}
+
+func (m *model) purge() (a outcome) {
+	for _, r := range m.recs {
+		if r.expired(m.now) {
+			a.removed = append(a.removed, r.id)
+		}
+	}
+	m.remove(a.removed...)
+	return a
+}
+
+func (m *model) expiringWithin(d time.Duration) (a outcome) {
+	for _, r := range m.live() {
+		if !r.expires.IsZero() && !r.expires.After(m.now.Add(d)) {
+			a.recs = append(a.recs, *r)
+		}
+	}
+	slices.SortStableFunc(a.recs, func(x, y mAuth) int { return x.expires.Compare(y.expires) })
+	return a
+}
+
+func (m *model) unused(since time.Time) (a outcome) {
+	for _, r := range m.live() {
+		if r.created.Before(since) && r.used.Before(since) {
+			a.recs = append(a.recs, *r)
+		}
+	}
 	return a
 }
 

@@ -15,6 +15,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/seed-926035fd/authz"
+	"github.com/seed-926035fd/authz/store"
 )
 
 // Small pools, so that requests collide. What begins with "bad" is invalid by
@@ -98,7 +99,7 @@ type machine struct {
 }
 
 func newMachine(t *rapid.T, list []backend) *machine {
-	x := &machine{m: &model{now: time.Date(2026, 11, 22, 10, 0, 0, 123_456_000, time.UTC)}}
+	x := &machine{m: &model{now: time.Date(2026, 11, 22, 10, 0, 0, 123_456_000, time.UTC), suspended: make(map[string]time.Time)}}
 	for i := range x.configs {
 		x.configs[i] = mConfig{
 			prefix:    one(t, "prefix", []string{"azt", "azt", "acme_x"}),
@@ -475,9 +476,9 @@ func (x *machine) actions() map[string]func(*rapid.T) {
 			g, _ := x.token(t)
 			x.do(t, func() outcome { return m.verify(c, g) }, func(w *world, want outcome) {
 				if got, err := w.managers[i].Verify(ctx, w.given(g)); !w.failed(err, want) {
-					rec := *want.rec
-					rec.replay = nil // not shown
-					w.record(*got, &rec)
+					shown := *want.rec
+					shown.replay = nil // Verify shows none
+					w.record(*got, &shown)
 				}
 			})
 		},
@@ -611,6 +612,63 @@ func (x *machine) actions() map[string]func(*rapid.T) {
 				w.count(got, err, want)
 			})
 		},
+		"SuspendUser": func(t *rapid.T) {
+			i, _ := x.manager(t)
+			owner, suspend := x.owner(t), seldom(t, "suspend", 3)
+			x.do(t, func() outcome { return m.suspendUser(owner, suspend) }, func(w *world, want outcome) {
+				if suspend {
+					w.failed(w.managers[i].SuspendUser(ctx, owner), want)
+				} else {
+					w.failed(w.managers[i].ResumeUser(ctx, owner), want)
+				}
+				if at, err := w.managers[1-i].UserSuspended(ctx, owner); !w.failed(err, want) && !sameTime(at, m.suspended[owner]) {
+					w.failf("suspended at %v, want %v", at, m.suspended[owner])
+				}
+			})
+		},
+		"SuspendApp": func(t *rapid.T) {
+			i, _ := x.manager(t)
+			client, _ := x.client(t)
+			suspend := seldom(t, "suspend", 3)
+			x.do(t, func() outcome { return m.suspendApp(client, suspend) }, func(w *world, want outcome) {
+				change := w.managers[i].ResumeApp
+				if suspend {
+					change = w.managers[i].SuspendApp
+				}
+				if got, err := change(ctx, w.real(client)); !w.failed(err, want) {
+					w.app(got, want.app)
+				}
+			})
+		},
+		"a use is stored": func(t *rapid.T) { // by a Manager that was started, somewhere
+			_, id := x.id(t)
+			at := m.now.Add(one(t, "ago", []time.Duration{0, 0, -time.Minute, -time.Hour}))
+			x.do(t, func() outcome { return m.touch(id, at) }, func(w *world, want outcome) {
+				w.failed(w.store.Touch(ctx, []store.Use{{ID: w.id(id), At: at}}), want)
+			})
+		},
+		"Purge": func(t *rapid.T) {
+			i, _ := x.manager(t)
+			x.do(t, m.purge, func(w *world, want outcome) {
+				got, err := w.managers[i].Purge(ctx)
+				w.count(got, err, want)
+			})
+		},
+		"ExpiringWithin": func(t *rapid.T) {
+			i, _ := x.manager(t)
+			d := one(t, "within", []time.Duration{time.Hour, 5 * time.Minute, time.Minute, 0, -time.Minute})
+			x.do(t, func() outcome { return m.expiringWithin(d) }, func(w *world, want outcome) {
+				w.found(w.managers[i].ExpiringWithin(ctx, d), want.recs)
+			})
+		},
+		"Unused": func(t *rapid.T) {
+			i, _ := x.manager(t)
+			since := m.now.Add(one(t, "since", []time.Duration{0, 1, -time.Minute, -time.Hour, time.Hour}))
+			since = since.Truncate(time.Microsecond)
+			x.do(t, func() outcome { return m.unused(since) }, func(w *world, want outcome) {
+				w.found(w.managers[i].Unused(ctx, since), want.recs)
+			})
+		},
 		"time passes": func(t *rapid.T) {
 			m.now = m.now.Add(one(t, "time", []time.Duration{
 				time.Microsecond, time.Minute, 5 * time.Minute, 10*time.Minute - time.Microsecond, 10 * time.Minute, time.Hour,
@@ -625,7 +683,7 @@ func (x *machine) actions() map[string]func(*rapid.T) {
 			times = 8
 		case "GetOrCreate what is there", "Reset", "Verify", "Check", "Get", "List", "time passes":
 			times = 4
-		case "RevokeAll", "DeleteGrant", "RevokeGrant", "DeleteApp":
+		case "RevokeAll", "DeleteGrant", "RevokeGrant", "DeleteApp", "SuspendUser", "SuspendApp", "Purge":
 			times = 1
 		}
 		often = append(often, slices.Repeat([]string{name}, times)...)

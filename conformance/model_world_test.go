@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"iter"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -55,14 +56,14 @@ func backends(t *testing.T) []backend {
 	return []backend{
 		{"memory", func() [2]store.Store { s := memory.New(); return [2]store.Store{s, s} }},
 		{"SQLite", func() [2]store.Store {
-			for _, table := range []string{"authz_authorizations", "authz_apps"} {
+			for _, table := range []string{"authz_authorizations", "authz_apps", "authz_suspended_owners"} {
 				_, err := liteDB.ExecContext(t.Context(), "DELETE FROM "+table)
 				must(err)
 			}
 			return lite
 		}},
 		{"PostgreSQL", func() [2]store.Store {
-			_, err := pgDB.ExecContext(t.Context(), "TRUNCATE authz_authorizations, authz_apps")
+			_, err := pgDB.ExecContext(t.Context(), "TRUNCATE authz_authorizations, authz_apps, authz_suspended_owners")
 			must(err)
 			return pg
 		}},
@@ -107,8 +108,9 @@ func newWorld(b backend, m *model, configs [2]mConfig) *world {
 		c := configs[i]
 		manager, err := authz.New(s, authz.Config{
 			TokenPrefix: c.prefix, Lifetime: c.lifetime, MaxPerUserAndApp: c.maxUser, MaxPerScopes: cmpOr(c.maxScopes, -1), Scopes: declared(c.scopes),
-			Now:     func() time.Time { return m.now.In(zone).Add(999) }, // in whole microseconds it is m.now
-			OnEvent: func(_ context.Context, e authz.Event) { w.events = append(w.events, e) },
+			PurgeAfter: -1,                                                  // what has expired at all
+			Now:        func() time.Time { return m.now.In(zone).Add(999) }, // in whole microseconds it is m.now
+			OnEvent:    func(_ context.Context, e authz.Event) { w.events = append(w.events, e) },
 		})
 		if err != nil {
 			panic(err)
@@ -286,9 +288,11 @@ func (w *world) diff(got authz.Authorization, want *mAuth) string {
 	case got.TokenHash != store.HashOf(token) || got.TokenLastEight != token[len(token)-8:]:
 		return "the hash or end of another token"
 	case !sameTime(got.IssuedAt, want.issued) || !sameTime(got.CreatedAt, want.created) ||
-		!sameTime(got.UpdatedAt, want.updated) || !sameTime(got.ExpiresAt, want.expires):
-		return fmt.Sprintf("issued, created, updated, expires %v, want %v", []time.Time{got.IssuedAt, got.CreatedAt, got.UpdatedAt, got.ExpiresAt},
-			[]time.Time{want.issued, want.created, want.updated, want.expires})
+		!sameTime(got.UpdatedAt, want.updated) || !sameTime(got.ExpiresAt, want.expires) || !sameTime(got.LastUsedAt, want.used):
+		return fmt.Sprintf("issued, created, updated, expires, used %v, want %v", []time.Time{got.IssuedAt, got.CreatedAt, got.UpdatedAt, got.ExpiresAt, got.LastUsedAt},
+			[]time.Time{want.issued, want.created, want.updated, want.expires, want.used})
+	case got.IdleTimeout != 0 || !got.EndsAt.IsZero():
+		return fmt.Sprintf("IdleTimeout %v, EndsAt %v, want none", got.IdleTimeout, got.EndsAt)
 	}
 	w.revs[want.id] = got.Revision
 	sealed := len(got.Replay.Seal) > sha256.Size // more than the hash of the request
@@ -317,7 +321,7 @@ func (w *world) diff(got authz.Authorization, want *mAuth) string {
 func (w *world) app(got authz.App, want *mApp) {
 	w.t.Helper()
 	if got.ClientID != w.real(want.client) || got.Name != want.name || got.URL != want.url || got.Revision != want.rev ||
-		!sameTime(got.CreatedAt, want.created) || !sameTime(got.UpdatedAt, want.updated) || len(got.Secrets) != len(want.secrets) {
+		!sameTime(got.CreatedAt, want.created) || !sameTime(got.UpdatedAt, want.updated) || !sameTime(got.SuspendedAt, want.suspended) || len(got.Secrets) != len(want.secrets) {
 		w.failf("app %+v, want %+v", got, *want)
 	}
 	for i, s := range got.Secrets {
@@ -335,6 +339,19 @@ func (w *world) records(got []authz.Authorization, want []mAuth) {
 	if len(got) != len(want) {
 		w.failf("%d authorizations, want %d", len(got), len(want))
 	}
+}
+
+// found is records for a walk over those of all owners.
+func (w *world) found(walk iter.Seq2[authz.Authorization, error], want []mAuth) {
+	w.t.Helper()
+	var got []authz.Authorization
+	for a, err := range walk {
+		if err != nil {
+			w.failf("%v", err)
+		}
+		got = append(got, a)
+	}
+	w.records(got, want)
 }
 
 // there is how many of these records the store has, the spent ones included.
@@ -416,7 +433,9 @@ func (w *world) heard(want []mEvent) {
 	got := w.events
 	for _, e := range want {
 		count, id := int64(1), w.ids[e.id]
-		if e.id == 0 {
+		if e.kind == "suspended" || e.kind == "resumed" {
+			count = 0 // nobody counts
+		} else if e.id == 0 {
 			if count = w.there(e.bulk); count == 0 {
 				continue
 			}
