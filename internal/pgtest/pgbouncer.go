@@ -23,19 +23,36 @@ var ErrNoPgBouncer = errors.New("no pgbouncer here: install it (apt-get install 
 // of dsn is not in the URL that comes back: each server connection has it set before a client gets it. dsn may be of [DSN].
 func PgBouncer(t testing.TB, dsn string, pool int) string {
 	t.Helper()
-	bin, err := findPgBouncer()
-	if err != nil {
+	through, end, err := StartPgBouncer(dsn, pool)
+	if errors.Is(err, ErrNoPgBouncer) {
 		missing(t, err)
 	}
-	u, err := url.Parse(dsn)
-	if err != nil || u.User == nil {
-		t.Fatal("pgtest: PgBouncer needs a postgres:// URL with a user")
-	}
-	d, err := newDaemon()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(d.close)
+	t.Cleanup(end)
+	return through
+}
+
+// StartPgBouncer is [PgBouncer] outside a test: the pooler lives until end is called or this process ends.
+func StartPgBouncer(dsn string, pool int) (through string, end func(), err error) {
+	bin, err := findPgBouncer()
+	if err != nil {
+		return "", nil, err
+	}
+	u, err := url.Parse(dsn)
+	if err != nil || u.User == nil {
+		return "", nil, errors.New("pgtest: PgBouncer needs a postgres:// URL with a user")
+	}
+	d, err := newDaemon()
+	if err != nil {
+		return "", nil, err
+	}
+	defer func() {
+		if err != nil {
+			d.close()
+		}
+	}()
 
 	query := u.Query()
 	user := u.User.Username()
@@ -55,13 +72,13 @@ func PgBouncer(t testing.TB, dsn string, pool int) string {
 	server := fmt.Sprintf("host=%s port=%s dbname=%s user=%s password=%s", u.Hostname(), port, strings.TrimPrefix(u.Path, "/"), user, password)
 	users := filepath.Join(d.dir, "users.txt")
 	if err := d.writeFile(users, fmt.Sprintf("%q %q\n", user, password)); err != nil {
-		t.Fatal(err)
+		return "", nil, err
 	}
 
 	for try := 1; ; try++ { // as with the server: another process can take the port first
 		listen, err := freePort()
 		if err != nil {
-			t.Fatal(err)
+			return "", nil, err
 		}
 		ini := filepath.Join(d.dir, "pgbouncer.ini")
 		err = d.writeFile(ini, strings.Join([]string{
@@ -81,19 +98,19 @@ func PgBouncer(t testing.TB, dsn string, pool int) string {
 			"",
 		}, "\n"))
 		if err != nil {
-			t.Fatal(err)
+			return "", nil, err
 		}
 		if err := d.start(bin, ini); err != nil {
-			t.Fatal(err)
+			return "", nil, err
 		}
 		u.Host = net.JoinHostPort("127.0.0.1", strconv.Itoa(listen))
 		u.Path = "/pooled"
 		u.RawQuery = "sslmode=disable"
 		if err = d.ready(u.String()); err == nil {
-			return u.String()
+			return u.String(), d.close, nil
 		}
 		if d.running() || try == 5 {
-			t.Fatal(err)
+			return "", nil, err
 		}
 	}
 }
