@@ -84,15 +84,19 @@ func (p *process) do(ctx context.Context, o order) error {
 	}
 }
 
-// close ends the node.
-func (p *process) close() {
-	_ = p.signal(syscall.SIGCONT)
-	_ = p.stdin.Close()
-	kill := time.AfterFunc(10*time.Second, func() { _ = p.signal(syscall.SIGKILL) })
-	defer kill.Stop()
-	for range p.lines { // until it has closed its own
+// closeAll ends nodes, and returns when none is left.
+func closeAll(nodes []*process) {
+	for _, p := range nodes {
+		_ = p.signal(syscall.SIGCONT)
+		_ = p.stdin.Close()
+		kill := time.AfterFunc(10*time.Second, func() { _ = p.signal(syscall.SIGKILL) })
+		defer kill.Stop()
 	}
-	_ = p.cmd.Wait()
+	for _, p := range nodes {
+		for range p.lines { // until it has closed its own
+		}
+		_ = p.cmd.Wait()
+	}
 }
 
 // all gives an order to all nodes at once.

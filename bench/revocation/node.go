@@ -128,7 +128,10 @@ func runNode(text string, stdin io.Reader, stdout io.Writer) error {
 		return err
 	}
 	s, end, err := n.open(ctx)
-	if err != nil {
+	switch {
+	case ctx.Err() != nil: // while it opened
+		return nil
+	case err != nil:
 		return err
 	}
 	defer end()
@@ -396,8 +399,7 @@ func (n *node) revoke(ctx context.Context, start int64) {
 				if i >= n.Count || at >= end {
 					return
 				}
-				time.Sleep(time.Duration(at - now()))
-				if now() >= end {
+				if sleep(ctx, time.Duration(at-now())) != nil || now() >= end {
 					return
 				}
 				n.revokeOne(ctx, i, k)

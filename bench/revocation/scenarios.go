@@ -286,7 +286,7 @@ func (b *bench) measure(ctx context.Context, s *scenario) (r *result, err error)
 	if err != nil {
 		return nil, err
 	}
-	closers = append(closers, board.close)
+	closers = append(closers, board.close, func() { closeAll(c.nodes) })
 	for i := range nodes {
 		p, err := startNode(job{
 			Node: i, Nodes: nodes, Backend: s.backend, DSN: dsn, Listen: listen[i], TTL: s.ttl, Deaf: s.deaf && i == 0,
@@ -296,7 +296,6 @@ func (b *bench) measure(ctx context.Context, s *scenario) (r *result, err error)
 		if err != nil {
 			return nil, err
 		}
-		closers = append(closers, p.close)
 		c.nodes = append(c.nodes, p)
 	}
 	b.say("%s: every node reads every token", s.name)
