@@ -7,7 +7,7 @@ export GO PKGS FUZZTIME
 
 LINTER = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: help test unit processes fmt vet staticcheck fuzz cross cover lint bench bench-quick
+.PHONY: help test unit processes fmt vet staticcheck fuzz cross cover lint bench bench-quick bench-revocation
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ cover: ## test coverage of the root module, by function, and as coverage.html
 lint: ## golangci-lint with .golangci.yml
 	@if command -v golangci-lint >/dev/null; then golangci-lint run $(or $(PKGS),./...); \
 	else $(GO) run $(LINTER) run $(or $(PKGS),./...); fi
+
+bench-revocation: ## how late other processes hear of a revocation: writes docs/revocation.md
+	@$(MAKE) -C bench $@
 
 bench bench-quick: ## the benchmarks in bench/, whole or in about a minute
 	@if [ -e bench/Makefile ]; then $(MAKE) -C bench $@; else echo "there is no bench/Makefile yet" >&2; exit 1; fi

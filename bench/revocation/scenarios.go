@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -320,6 +321,14 @@ func (b *bench) measure(ctx context.Context, s *scenario) (r *result, err error)
 		}
 		broken <- err
 	}()
+	if b.verbose {
+		var watching sync.WaitGroup
+		watching.Go(func() { b.watch(faultCtx, s.name, board) })
+		defer func() { // before the board goes
+			cancel()
+			watching.Wait()
+		}()
+	}
 	if err := all(ctx, c.nodes, order{"run", start}); err != nil {
 		cancel()
 		<-broken
@@ -341,6 +350,20 @@ func (b *bench) measure(ctx context.Context, s *scenario) (r *result, err error)
 	}
 	r.read(board, c, start)
 	return r, nil
+}
+
+// watch says each second what the load does meanwhile.
+func (b *bench) watch(ctx context.Context, name string, board *board) {
+	var before [nodes][2]int64
+	for sleep(ctx, time.Second) == nil {
+		line := ""
+		for i, at := range board.at {
+			calls, reads := at.counts[verified].Load(), at.counts[read].Load()
+			line += fmt.Sprintf("  %d/%d", reads-before[i][1], calls-before[i][0])
+			before[i] = [2]int64{calls, reads}
+		}
+		b.say("%s: reads/calls of each node:%s", name, line)
+	}
 }
 
 // ask fills in what a database answers, so that the report says what is, not what should be.
