@@ -77,6 +77,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err != nil {
 		return fail(2, err)
 	}
+	for _, file := range []string{*out, *plot} { // now, not after some minutes
+		if _, err := os.Stat(filepath.Dir(file)); err != nil {
+			return fail(2, err)
+		}
+	}
 	dir, err := os.MkdirTemp("", "authz-revocation-")
 	if err != nil {
 		return fail(1, err)

@@ -145,7 +145,7 @@ func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 func TestRunBadArguments(t *testing.T) {
 	for _, args := range [][]string{
-		{"-rate", "0"}, {"-duration", "-1s"}, {"-live", "0"}, {"-sample", "0"}, {"-run", "("}, {"-nosuch"}, {"left over"},
+		{"-rate", "0"}, {"-duration", "-1s"}, {"-live", "0"}, {"-sample", "0"}, {"-run", "("}, {"-nosuch"}, {"left over"}, {"-plot", "/nonexistent/plot.svg"},
 	} {
 		var stdout, stderr bytes.Buffer
 		if code := run(t.Context(), args, &stdout, &stderr); code != 2 || stderr.Len() == 0 || stdout.Len() != 0 {
