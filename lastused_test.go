@@ -1,7 +1,6 @@
 package authz_test
 
 import (
-	"context"
 	"errors"
 	"slices"
 	"sync"
@@ -12,17 +11,6 @@ import (
 	"github.com/seed-926035fd/authz/store"
 	"github.com/seed-926035fd/authz/store/memory"
 )
-
-// started starts a Manager without a cache on s.
-func started(t *testing.T, s store.Store, cfg authz.Config) (*authz.Manager, *clock) {
-	t.Helper()
-	m, clock := newManager(t, s, cfg)
-	if err := m.Start(context.Background()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { closeManager(t, m) })
-	return m, clock
-}
 
 func lastUsed(t *testing.T, m *authz.Manager, id int64) time.Time {
 	t.Helper()
