@@ -366,9 +366,22 @@ func (s *Store) transact(ctx context.Context, fn func(context.Context, *sql.Conn
 		if err := fn(ctx, conn); err != nil {
 			return err
 		}
-		_, err = conn.ExecContext(ctx, "COMMIT")
-		return err
+		return commit(ctx, conn)
 	})
+}
+
+// commit ends a transaction. SQLite without WAL refuses it as busy while others
+// read, keeps the transaction and lets no more readers in: there is no need to do
+// all of it again.
+func commit(ctx context.Context, conn *sql.Conn) error {
+	for attempt, giveUp := 0, time.Now().Add(time.Second); ; attempt++ {
+		_, err := conn.ExecContext(ctx, "COMMIT")
+		if sqlerr.Code(err)&0xff != sqlerr.SQLiteBusy || time.Now().After(giveUp) {
+			return err
+		}
+		pause, _ := backoff(sqlerr.Contend, attempt)
+		time.Sleep(pause)
+	}
 }
 
 // row is a *sql.Row, or the error that kept it from being asked for.
