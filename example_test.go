@@ -802,3 +802,100 @@ func ExampleSecret() {
 	// [redacted] {Password:[redacted]} [redacted]
 	// hunter2
 }
+
+func ExampleManager_Start() {
+	ctx := context.Background()
+	m, err := authz.New(memory.New(), authz.Config{IdleTimeout: 90 * 24 * time.Hour})
+	if err != nil {
+		panic(err)
+	}
+	if err := m.Start(ctx); err != nil { // times of use are stored, what has expired is removed
+		panic(err)
+	}
+	made, _ := m.Create(ctx, authz.Request{Owner: "mona", Note: "laptop"})
+	_, err = m.Verify(ctx, made.Token.Reveal())
+	fmt.Println(err)
+
+	// When the server has answered its last request:
+	fmt.Println(m.Close(ctx))
+	a, _ := m.Get(ctx, "mona", made.Authorization.ID)
+	fmt.Println(a.LastUsedAt.IsZero())
+	// Output:
+	// <nil>
+	// <nil>
+	// false
+}
+
+func ExampleManager_SuspendUser() {
+	ctx := context.Background()
+	m, _ := authz.New(memory.New(), authz.Config{})
+	made, _ := m.Create(ctx, authz.Request{Owner: "mona", Note: "laptop"})
+
+	_ = m.SuspendUser(ctx, "mona") // the account is disabled
+	_, err := m.Verify(ctx, made.Token.Reveal())
+	fmt.Println(err)
+
+	_ = m.ResumeUser(ctx, "mona")
+	_, err = m.Verify(ctx, made.Token.Reveal())
+	fmt.Println(err)
+	// Output:
+	// authz: invalid token
+	// <nil>
+}
+
+func ExampleManager_SuspendApp() {
+	ctx := context.Background()
+	m, _ := authz.New(memory.New(), authz.Config{})
+	app, secret, _ := m.RegisterApp(ctx, authz.NewApp{Name: "my app"})
+
+	_, _ = m.SuspendApp(ctx, app.ClientID) // its client_secret has leaked
+	_, err := m.AuthenticateApp(ctx, app.ClientID, secret)
+	fmt.Println(err)
+
+	_, _ = m.ResumeApp(ctx, app.ClientID)
+	_, err = m.AuthenticateApp(ctx, app.ClientID, secret)
+	fmt.Println(err)
+	// Output:
+	// authz: invalid client_id or client_secret
+	// <nil>
+}
+
+// A reminder a week before a token ends; what has ended is removed.
+func ExampleManager_ExpiringWithin() {
+	ctx := context.Background()
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	m, _ := authz.New(memory.New(), authz.Config{
+		Lifetime: 30 * 24 * time.Hour, PurgeAfter: 24 * time.Hour, Now: func() time.Time { return now },
+	})
+	_, _ = m.Create(ctx, authz.Request{Owner: "mona", Note: "laptop"})
+
+	now = now.Add(25 * 24 * time.Hour)
+	for a, err := range m.ExpiringWithin(ctx, 7*24*time.Hour) {
+		if err != nil {
+			panic(err)
+		}
+		fmt.Println(a.Owner, a.Note, a.ExpiresAt.Format(time.DateOnly))
+	}
+	now = now.Add(25 * 24 * time.Hour)
+	fmt.Println(m.Purge(ctx)) // a started Manager does it by itself
+	// Output:
+	// mona laptop 2026-01-31
+	// 1 <nil>
+}
+
+func ExampleManager_Unused() {
+	ctx := context.Background()
+	m, _ := authz.New(memory.New(), authz.Config{})
+	_, _ = m.Create(ctx, authz.Request{Owner: "mona", Note: "laptop"})
+	_, _ = m.Create(ctx, authz.Request{Owner: "hubot", Note: "chat"})
+
+	for a, err := range m.Unused(ctx, time.Now().Add(time.Hour)) { // mostly a date that is gone by
+		if err != nil {
+			panic(err)
+		}
+		fmt.Println(a.Owner, a.Note)
+	}
+	// Output:
+	// mona laptop
+	// hubot chat
+}

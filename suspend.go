@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/seed-926035fd/authz/store"
 )
 
 // To suspend is to put to sleep: tokens are dead from when it returns until it is
@@ -65,6 +67,7 @@ func (m *Manager) ResumeApp(ctx context.Context, clientID string) (App, error) {
 func (m *Manager) suspendApp(ctx context.Context, clientID string, kind EventKind) (App, error) {
 	app, err := m.App(ctx, clientID)
 	if err != nil || app.SuspendedAt.IsZero() == (kind == EventResumed) {
+		m.validity.changed(store.Change{ClientID: &clientID}) // another process was faster, and we have not heard of it yet
 		return app, err
 	}
 	app, err = m.changeApp(ctx, clientID, func(app *App) {

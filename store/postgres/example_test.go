@@ -6,6 +6,7 @@ import (
 	"log"
 
 	"github.com/seed-926035fd/authz"
+	"github.com/seed-926035fd/authz/cache"
 	"github.com/seed-926035fd/authz/store/postgres"
 )
 
@@ -39,4 +40,26 @@ func ExampleNew() {
 	if err := store.Migrate(context.Background()); err != nil {
 		log.Fatal(err)
 	}
+}
+
+// The pool leads through PgBouncer in transaction mode, where LISTEN hears nothing:
+// Watch gets a way of its own to the server.
+func ExampleStore_ListenOn() {
+	ctx := context.Background()
+	s, err := postgres.Open(ctx, "postgres://app@pooler:6432/shop?binary_parameters=yes")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.ListenOn("postgres://app@primary:5432/shop"); err != nil {
+		log.Fatal(err)
+	}
+	m, err := authz.New(s, authz.Config{Cache: cache.New(100_000)})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := m.Start(ctx); err != nil {
+		log.Fatal(err)
+	}
+	defer m.Close(ctx)
 }
