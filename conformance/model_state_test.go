@@ -727,11 +727,6 @@ func (m *model) use(c mConfig, t mGiven) *mAuth {
 }
 
 func (m *model) verify(c mConfig, t mGiven) outcome {
-	for _, r := range m.recs { // a dead one's answer is wiped as well
-		if t.text == "" && r.tok == t.n && m.tokens[t.n-1].prefix == c.prefix {
-			r.spend()
-		}
-	}
 	if r := m.use(c, t); r != nil && (r.client == "" || m.appOf(r.client) != nil) && !m.asleep(r) {
 		return outcome{rec: r}
 	}
