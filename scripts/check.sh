@@ -78,12 +78,12 @@ stage_vet() { each "$GO" vet ${PKGS:-./...}; }
 
 stage_staticcheck() { each "$GO" run "$STATICCHECK" ${PKGS:-./...}; }
 
-# conformance goes without -race: the libraries that it needs take minutes to build for it from a cold cache, and
-# what it calls is raced by the tests of the other modules.
+# bench and conformance go without -race: the libraries that they need take minutes to build for it from a cold cache,
+# and what they call is raced by the tests of the other modules.
 stage_unit() { each unit_module; }
 unit_module() {
 	case $PWD in
-	*/conformance) counted -count=1 ./... ;;
+	*/bench | */conformance) counted -count=1 ./... ;;
 	*) CGO_ENABLED=1 counted -race -count=1 ${PKGS:-./...} ;; # -race needs cgo
 	esac
 }

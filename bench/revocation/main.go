@@ -86,10 +86,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err != nil {
 		return fail(1, err)
 	}
-	var mu sync.Mutex
+	stderr = &locked{w: stderr} // the nodes write to it, too
 	b := &bench{sizes: z, dir: dir, verbose: *verbose, stderr: stderr, say: func(format string, args ...any) {
-		mu.Lock()
-		defer mu.Unlock()
 		fmt.Fprintf(stderr, format+"\n", args...)
 	}}
 	defer b.close()
@@ -139,4 +137,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return 1
 	}
 	return 0
+}
+
+// locked is a writer for several.
+type locked struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (l *locked) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(p)
 }
