@@ -13,7 +13,7 @@ import (
 
 var _ store.Watcher = (*Store)(nil)
 
-// pollInterval is how often Watch asks. One question costs some 20 µs.
+// pollInterval is how often Watch asks. One question costs some 40 µs.
 const pollInterval = 10 * time.Millisecond
 
 // The oldest line and those that are new, as of one moment.
