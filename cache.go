@@ -54,6 +54,7 @@ type CacheEntry struct {
 	held      atomic.Uint64  // one more than validity.noted when it was right last; 0: not looked yet
 	expiresAt int64          // in microseconds since 1970; MaxInt64: never
 	rec       *Authorization // without Replay; shared by all callers
+	scopes    string         // rec's, as the middleware shows them
 
 	window atomic.Int64 // the last one in which the use was noted
 	shown  atomic.Int64 // the last second in which the Cache has seen the entry in use

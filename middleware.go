@@ -150,7 +150,6 @@ func (g *guard) serve(w http.ResponseWriter, r *http.Request, next http.Handler)
 		return
 	}
 	h := w.Header()
-	s.scopes[0] = strings.Join(s.authorization.Scopes, ", ")
 	h[spelled(scopesHeader, r)] = s.scopes[:]
 	vary(h, varyAuthorization)
 	next.ServeHTTP(w, r.WithContext(s))
@@ -273,7 +272,7 @@ func (s *session) verify(token string) (err error) {
 	if err != nil {
 		return err
 	}
-	s.authorization = e.rec
+	s.authorization, s.scopes[0] = e.rec, e.scopes
 	return nil
 }
 

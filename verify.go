@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"sync"
 	"time"
 
@@ -273,6 +274,7 @@ func (m *Manager) lookup(ctx context.Context, hash store.Hash) (e *CacheEntry, k
 		hash:      hash,
 		expiresAt: math.MaxInt64,
 		rec:       &rec,
+		scopes:    strings.Join(rec.Scopes, ", "),
 		seq:       seq,
 		id:        m.validity.idSlot(rec.ID),
 		owner:     m.validity.ownerSlot(rec.Owner),
