@@ -15,7 +15,7 @@ help: ## list the targets
 test: ## everything that must pass: format, vet, staticcheck, race tests on real PostgreSQL and SQLite, fuzzing, cross builds
 	@bash scripts/check.sh fmt vet staticcheck unit processes fuzz cross
 
-unit: ## only the tests, with -race, in every module
+unit: ## only the tests: the root module with -race, and all others
 	@bash scripts/check.sh unit
 
 fmt: ## gofmt what is not
