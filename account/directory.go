@@ -278,8 +278,11 @@ func (d *Directory) list(ctx context.Context, after int64, limit int) ([]record,
 }
 
 // Disable refuses the user's logins from now on, as if the user did not exist.
-// Tokens that exist live on: revoke them too if that is not what you want. It
-// returns an error that wraps store.ErrNotFound if there is no such user.
+// Tokens that exist live on: they are the Manager's, whose
+// [authz.Manager.SuspendUser] puts them to sleep. It returns an error that wraps
+// store.ErrNotFound if there is no such user.
+//
+// [authz.Manager.SuspendUser]: https://pkg.go.dev/github.com/seed-926035fd/authz#Manager.SuspendUser
 func (d *Directory) Disable(ctx context.Context, id int64) error {
 	now := d.now()
 	return wrap("disable user", d.b.setDisabled(ctx, id, now, now))
