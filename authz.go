@@ -118,6 +118,7 @@ type Manager struct {
 	began       time.Time
 	foreignApps bool         // the host has its own table of apps
 	current     atomic.Int64 // until when what is in the cache may be answered from, in nanoseconds since began
+	ttl         atomic.Int64 // CacheTTL or UnwatchedTTL
 	validity    *validity
 	front       front
 	unknown     unknown
@@ -179,6 +180,7 @@ func New(s store.Store, cfg Config) (*Manager, error) {
 		raw: s, cfg: cfg, scopes: scopes,
 		began: time.Now(), foreignApps: foreign, flights: flights{now: make(map[store.Hash]*flight)},
 	}
+	m.ttl.Store(int64(cfg.CacheTTL))
 	m.store = watched{s, cfg.Apps, m}
 	m.apps = m.store
 	slots := 1 << 10 // for reads that calls share

@@ -125,6 +125,7 @@ func (m *Manager) watch(ctx context.Context) {
 // unwatched lets entries be answered from on the host's own risk, if it has said so.
 func (m *Manager) unwatched(ctx context.Context) {
 	if m.cfg.UnwatchedTTL > 0 {
+		m.ttl.Store(int64(m.cfg.UnwatchedTTL))
 		m.current.Store(math.MaxInt64)
 		<-ctx.Done()
 	}

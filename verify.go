@@ -244,9 +244,9 @@ func (m *Manager) fly(ctx context.Context, hash store.Hash, f *flight) {
 	switch {
 	case !m.caching(m.elapsed()):
 	case errors.Is(err, ErrInvalidToken):
-		m.unknown.add(hash, f.began+int64(min(unknownFor, m.cfg.CacheTTL)))
+		m.unknown.add(hash, f.began+min(int64(unknownFor), m.ttl.Load()))
 	case keep:
-		e.until = f.began + int64(m.cfg.CacheTTL)
+		e.until = f.began + m.ttl.Load()
 		m.cfg.Cache.Set(cacheKey(&hash), e)
 		m.front.put(cacheKey(&hash), e)
 	}

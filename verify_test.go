@@ -350,6 +350,27 @@ func TestVerifyUnwatched(t *testing.T) {
 	}
 }
 
+// What bounds it then is UnwatchedTTL, not the CacheTTL.
+func TestUnwatchedTTL(t *testing.T) {
+	s := newWatchedStore()
+	const ttl = 200 * time.Millisecond
+	c := newCache()
+	m, _ := newManager(t, unwatched{s}, authz.Config{Cache: c, UnwatchedTTL: ttl, CacheTTL: time.Hour})
+	token := mustGet(t, m, request()).Token
+	if err := m.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer closeManager(t, m)
+	waitFor(t, "an entry in the cache", func() bool {
+		s.reads(t, m, token, true)
+		c.mu.RLock()
+		defer c.mu.RUnlock()
+		return len(c.m) > 0
+	})
+	time.Sleep(ttl)
+	wantReads(t, "after the TTL", s.reads(t, m, token, true), 1)
+}
+
 func TestCacheTTL(t *testing.T) {
 	s := newWatchedStore()
 	const ttl = 200 * time.Millisecond
