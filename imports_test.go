@@ -22,7 +22,7 @@ var mayImport = map[string][]string{
 	"store":            {}, // the contract: no one who implements it links more than the standard library
 	"store/storetest":  {"./store"},
 	"store/memory":     {"./store"},
-	"store/internal":   {"./store", "./internal/migrate", "./internal/sqlerr"},
+	"store/internal":   {"./store", "./store/internal", "./internal/migrate", "./internal/sqlerr"},
 	"store/sqlite":     {"./store", "./store/internal", "./internal/migrate", "./internal/sqlerr", "modernc.org/sqlite"},
 	"store/postgres":   {"./store", "./store/internal", "./internal/migrate", "./internal/sqlerr", "github.com/lib/pq"},
 	"authztest":        {".", "./store/memory", "github.com/google/uuid"}, // for the tests of hosts

@@ -1,0 +1,136 @@
+// Package combine lets callers that meet share one piece of work: a transaction
+// and its fsync, or a statement for many keys. Nobody waits for company: a
+// caller that finds a lane free starts at once, and those who come while all
+// lanes are at work go together, as soon as one is free.
+package combine
+
+import (
+	"context"
+	"runtime"
+	"sync"
+	"sync/atomic"
+)
+
+// Call is one caller's share of a batch.
+type Call[In, Out any] struct {
+	In    In
+	out   Out
+	err   error
+	ctx   context.Context
+	state atomic.Int32
+	done  chan struct{}
+}
+
+// The states of a call.
+const (
+	waiting int32 = iota
+	taken         // by a lane: it may take effect
+	left          // by its caller, before it was taken: it will not
+)
+
+// Answer gives the caller what it waits for. It is called once for each call of
+// a batch, whether or not the caller is still there.
+func (c *Call[In, Out]) Answer(out Out, err error) {
+	c.out, c.err = out, err
+	close(c.done)
+}
+
+// Context is the caller's. Its end is no reason to leave a batch half done, but
+// one not to try again for this call alone.
+func (c *Call[In, Out]) Context() context.Context { return c.ctx }
+
+// Group combines calls. It is safe for use by many goroutines. It has none of
+// its own while nobody calls.
+type Group[In, Out any] struct {
+	run         func(batch []*Call[In, Out])
+	lanes, most int
+
+	mu    sync.Mutex
+	queue []*Call[In, Out]
+	busy  int // lanes at work
+}
+
+// New returns a Group whose batches run does, at most lanes of them at once, and
+// with at most most calls each. run must answer every call of its batch, and
+// must end soon: a call that its batch cannot answer keeps the others waiting.
+func New[In, Out any](lanes, most int, run func(batch []*Call[In, Out])) *Group[In, Out] {
+	return &Group[In, Out]{run: run, lanes: max(1, lanes), most: max(1, most)}
+}
+
+// Do has in done, with those of others that wait. When ctx ends it returns at
+// once, with the context's error; the call may still take effect then, if its
+// batch had begun. A context that is done before changes nothing.
+func (g *Group[In, Out]) Do(ctx context.Context, in In) (Out, error) {
+	var zero Out
+	if err := ctx.Err(); err != nil {
+		return zero, err
+	}
+	c := &Call[In, Out]{In: in, ctx: ctx, done: make(chan struct{})}
+	g.mu.Lock()
+	alone := g.busy < g.lanes // then the queue is empty
+	if alone {
+		g.busy++
+	} else {
+		g.queue = append(g.queue, c)
+	}
+	g.mu.Unlock()
+	if alone {
+		c.state.Store(taken)
+		if ctx.Done() == nil { // who cannot leave does the work: no change of goroutines
+			g.run([]*Call[In, Out]{c})
+			if batch := g.next(); batch != nil {
+				go g.lane(batch)
+			}
+			return c.out, c.err
+		}
+		go g.lane([]*Call[In, Out]{c})
+	}
+	select {
+	case <-c.done:
+		return c.out, c.err
+	case <-ctx.Done():
+	}
+	if !c.state.CompareAndSwap(waiting, left) {
+		select {
+		case <-c.done: // at the same moment: an answer is worth more
+			return c.out, c.err
+		default:
+		}
+	}
+	return zero, ctx.Err()
+}
+
+// lane runs batches until nobody waits.
+func (g *Group[In, Out]) lane(batch []*Call[In, Out]) {
+	for batch != nil {
+		g.run(batch)
+		if len(batch) > 1 {
+			// Those who have their answer now often come again: let them run
+			// first, so that they go together. Who is alone is not held up.
+			runtime.Gosched()
+		}
+		batch = g.next()
+	}
+}
+
+// next takes the batch that comes next, or ends the lane.
+func (g *Group[In, Out]) next() []*Call[In, Out] {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var batch []*Call[In, Out]
+	for len(g.queue) > 0 && len(batch) < g.most {
+		c := g.queue[0]
+		g.queue[0] = nil
+		g.queue = g.queue[1:]
+		if c.state.CompareAndSwap(waiting, taken) {
+			batch = append(batch, c)
+		}
+	}
+	if len(g.queue) == 0 {
+		g.queue = nil
+	}
+	if batch == nil {
+		g.busy--
+	}
+	return batch
+}
