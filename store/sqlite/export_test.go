@@ -4,7 +4,7 @@ import "context"
 
 // Poll asks n times for what has changed.
 func Poll(ctx context.Context, s *Store, n int) error {
-	f := feed{db: s.DB()}
+	f := feed{db: s.sql.DB()}
 	defer f.close()
 	for range n {
 		if err := f.poll(ctx, nobody{}); err != nil {

@@ -41,6 +41,7 @@ type Store struct {
 	store.Store       // the contract
 	store.Housekeeper // and what goes with it
 	sql               *sqlstore.Store
+	host              *sql.DB // what DB returns
 	owned             bool
 }
 
@@ -52,7 +53,9 @@ var (
 // New returns a Store on db, which it borrows: closing it is the caller's
 // business. Call Migrate before the first use. db must not be an in-memory
 // database with more than one connection, since each would see its own.
-func New(db *sql.DB) *Store {
+func New(db *sql.DB) *Store { return newStore(db, 0, 0) }
+
+func newStore(db *sql.DB, readers, calls int) *Store {
 	s := sqlstore.New(db, sqlstore.Dialect{
 		Name: "store/sqlite",
 		Schema: migrate.Set{
@@ -62,13 +65,15 @@ func New(db *sql.DB) *Store {
 		},
 		Begin:    "BEGIN IMMEDIATE",
 		Prepared: true,
+		Calls:    calls,
+		Readers:  readers,
 		// SQLite has one writer at a time. Waiting here is fair and wakes at
 		// once; waiting in SQLite is neither.
-		Writes: 1,
-		Uses:   `SELECT CAST(key AS INTEGER) AS used_id, CAST(value AS INTEGER) AS used_at FROM json_each($1)`,
-		Advice: advice,
+		Grouped: true,
+		Uses:    `SELECT CAST(key AS INTEGER) AS used_id, CAST(value AS INTEGER) AS used_at FROM json_each($1)`,
+		Advice:  advice,
 	})
-	return &Store{Store: s, Housekeeper: s, sql: s}
+	return &Store{Store: s, Housekeeper: s, sql: s, host: db}
 }
 
 // Open opens the database file at path, creating it (readable by its owner
@@ -85,23 +90,32 @@ func Open(ctx context.Context, path string) (*Store, error) {
 	if err := create(path); err != nil {
 		return nil, err
 	}
-	db, err := sql.Open("sqlite", dsn(path))
-	if err != nil {
-		return nil, fmt.Errorf("store/sqlite: open %s: %w", path, err)
+	// One pool to read, one connection to write, and a pool for the host, who must
+	// not be able to take these away. Idle connections are kept: opening one costs
+	// more than any statement. Readers beyond the cores only wait for each other.
+	readers := runtime.GOMAXPROCS(0)
+	var pools [3]*sql.DB
+	for i, conns := range []int{readers + walks + 1, 1, max(4, readers) + 1} { // one more for Watch
+		db, err := sql.Open("sqlite", dsn(path))
+		if err != nil {
+			return nil, fmt.Errorf("store/sqlite: open %s: %w", path, err)
+		}
+		db.SetMaxOpenConns(conns)
+		db.SetMaxIdleConns(conns)
+		pools[i] = db
 	}
-	// Readers beyond the cores only wait, the writer needs one more, and idle
-	// connections are kept: opening one costs more than any statement.
-	conns := max(4, runtime.GOMAXPROCS(0)) + 1
-	db.SetMaxOpenConns(conns)
-	db.SetMaxIdleConns(conns)
-	s := New(db)
-	s.owned = true
+	s := newStore(pools[0], readers, walks)
+	s.sql.WriteOn(pools[1])
+	s.owned, s.host = true, pools[2]
 	if err := s.prepareFile(ctx); err != nil {
 		_ = s.Close()
 		return nil, fmt.Errorf("store/sqlite: open %s: %w", path, err)
 	}
 	return s, nil
 }
+
+// walks is how many calls that can read many rows run at once.
+const walks = 4
 
 // Migrate creates or updates the tables. It does nothing if they are up to
 // date, may be called by many processes at once, and refuses a database that a
@@ -113,12 +127,19 @@ func (s *Store) Migrate(ctx context.Context) error { return s.sql.Migrate(ctx, s
 func (s *Store) Ready(ctx context.Context) error { return s.sql.Ready(ctx) }
 
 // DB returns the database that the Store works on, for other tables of the
-// host, such as those of package account. The caller must not close it.
-func (s *Store) DB() *sql.DB { return s.sql.DB() }
+// host, such as those of package account: after Open, a pool that the Store itself
+// does not use. The caller must not close it.
+func (s *Store) DB() *sql.DB { return s.host }
 
 // Close ends the Store: it closes its statements, and the database if Open
 // opened it. Calls under way fail.
-func (s *Store) Close() error { return s.sql.Close(s.owned) }
+func (s *Store) Close() error {
+	err := s.sql.Close(s.owned)
+	if s.owned {
+		err = errors.Join(err, s.host.Close())
+	}
+	return err
+}
 
 func (s *Store) prepareFile(ctx context.Context) error {
 	// WAL is a property of the file. Setting it needs the file alone for a
@@ -174,6 +195,9 @@ func dsn(path string) string {
 		// does not see while it waits.
 		"busy_timeout(100)",
 		"synchronous(FULL)",
+		// Four times SQLite's own: what was copied back is written again by the
+		// next transactions, since tokens are everywhere in their index.
+		"wal_autocheckpoint(4000)",
 		"foreign_keys(1)",
 	}, "_txlock": {"immediate"}}
 	return (&url.URL{Scheme: "file", Path: abs, RawQuery: query.Encode()}).String()

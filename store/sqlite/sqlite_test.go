@@ -190,13 +190,18 @@ const crashVariable = "AUTHZ_TEST_CRASH_DB"
 func TestCrash(t *testing.T) {
 	if path := os.Getenv(crashVariable); path != "" {
 		s := open(t, path)
-		for i := 0; ; i++ {
-			rec, _, err := s.GetOrCreate(t.Context(), candidate(fmt.Sprint("owner ", i)))
-			if err != nil {
-				t.Fatal(err)
-			}
-			fmt.Printf("acknowledged %d\n", rec.ID)
+		for caller := range 16 { // who share their transactions
+			go func() {
+				for i := 0; ; i++ {
+					rec, _, err := s.GetOrCreate(t.Context(), candidate(fmt.Sprint("owner ", caller, i)))
+					if err != nil {
+						panic(err)
+					}
+					fmt.Printf("acknowledged %d\n", rec.ID)
+				}
+			}()
 		}
+		select {}
 	}
 	path := fresh(t)
 	for round := range 3 {

@@ -25,7 +25,7 @@ FROM (SELECT 1) LEFT JOIN authz_changes ON seq > CAST($1 AS INTEGER) ORDER BY se
 // that something was written: each new authorization, and each Touch, would be
 // taken for a change of everything.
 func (s *Store) Watch(ctx context.Context, o store.Observer) error {
-	feed := feed{db: s.DB()}
+	feed := feed{db: s.sql.DB()}
 	defer feed.close()
 	if err := feed.poll(ctx, nobody{}); err != nil { // only to find the last line
 		return fmt.Errorf("store/sqlite: watch: %w", err)

@@ -17,8 +17,8 @@ func (s *Store) CreateApp(ctx context.Context, app store.App) (store.App, error)
 	if err != nil {
 		return store.App{}, err
 	}
-	return do(ctx, s, "create app", writing, func(ctx context.Context) (store.App, error) {
-		now, deleted, err := scanAnyApp(s.queryRow(ctx, insertApp,
+	return write(ctx, s, "create app", loose, func(ctx context.Context, q session) (store.App, error) {
+		now, deleted, err := scanAnyApp(q.queryRow(ctx, insertApp,
 			app.ClientID, app.Name, app.URL, secrets, end(app.SuspendedAt), app.CreatedAt.UnixMicro(), app.UpdatedAt.UnixMicro()))
 		if err == nil && (deleted || now.Revision != 1 || !sameApp(now, app)) {
 			return now, &store.ConflictError{Field: "client_id"}
@@ -29,14 +29,14 @@ func (s *Store) CreateApp(ctx context.Context, app store.App) (store.App, error)
 
 // App implements store.Apps.
 func (s *Store) App(ctx context.Context, clientID string) (store.App, error) {
-	return do(ctx, s, "get app", reading, func(ctx context.Context) (store.App, error) {
+	return do(ctx, s, "get app", oneRow, func(ctx context.Context) (store.App, error) {
 		return scanApp(s.queryRow(ctx, getApp, clientID))
 	})
 }
 
 // ListApps implements store.Apps.
 func (s *Store) ListApps(ctx context.Context, after int64, limit int) ([]store.App, error) {
-	return do(ctx, s, "list apps", reading, func(ctx context.Context) ([]store.App, error) {
+	return do(ctx, s, "list apps", repeating, func(ctx context.Context) ([]store.App, error) {
 		rows, err := s.query(ctx, listApps, after, limit)
 		if err != nil {
 			return nil, err
@@ -51,13 +51,13 @@ func (s *Store) ReplaceApp(ctx context.Context, app store.App) (store.App, error
 	if err != nil {
 		return store.App{}, err
 	}
-	return do(ctx, s, "replace app", writing, func(ctx context.Context) (store.App, error) {
-		now, err := scanApp(s.queryRow(ctx, replaceApp,
+	return write(ctx, s, "replace app", loose, func(ctx context.Context, q session) (store.App, error) {
+		now, err := scanApp(q.queryRow(ctx, replaceApp,
 			app.ClientID, app.Revision, app.Name, app.URL, secrets, end(app.SuspendedAt), app.UpdatedAt.UnixMicro()))
 		if !errors.Is(err, store.ErrNotFound) {
 			return now, err
 		}
-		now, err = scanApp(s.queryRow(ctx, getApp, app.ClientID))
+		now, err = scanApp(q.queryRow(ctx, getApp, app.ClientID))
 		app := app
 		app.CreatedAt = now.CreatedAt // never changes, so it says nothing
 		if err == nil && (now.Revision != app.Revision+1 || !sameApp(now, app)) {
@@ -69,17 +69,17 @@ func (s *Store) ReplaceApp(ctx context.Context, app store.App) (store.App, error
 
 // DeleteApp implements store.Apps.
 func (s *Store) DeleteApp(ctx context.Context, clientID string) (int64, error) {
-	return s.remover(ctx, "delete app", func(ctx context.Context, conn *sql.Conn, again bool) (int64, error) {
-		apps, err := affected(conn.ExecContext(ctx, deleteApp, clientID))
+	return s.remover(ctx, "delete app", func(ctx context.Context, q session) (int64, error) {
+		apps, err := affected(q.execText(ctx, deleteApp, clientID))
 		switch {
 		case err != nil:
 			return 0, err
-		case apps == 0 && again:
+		case apps == 0 && q.unsure():
 			return 0, nil
 		case apps == 0:
 			return 0, store.ErrNotFound
 		}
-		return deleteAll(ctx, conn, store.Selection{ClientID: &clientID})
+		return deleteAll(ctx, q, store.Selection{ClientID: &clientID})
 	})
 }
 

@@ -21,7 +21,7 @@ import (
 // case, one INSERT that also returns the row in the way for the other.
 func (s *Store) GetOrCreate(ctx context.Context, candidate store.Authorization) (store.Authorization, bool, error) {
 	key, now := candidate.Key, candidate.CreatedAt.UnixMicro() // held by the closure in the candidate's place, which so stays off the heap
-	rec, err := do(ctx, s, "get or create", reading, func(ctx context.Context) (store.Authorization, error) {
+	rec, err := do(ctx, s, "get or create", oneRow, func(ctx context.Context) (store.Authorization, error) {
 		return s.byKey(ctx, key, now)
 	})
 	if errors.Is(err, store.ErrNotFound) {
@@ -64,28 +64,89 @@ func (s *Store) byKey(ctx context.Context, key store.Key, now int64) (store.Auth
 // returns what is there.
 func (s *Store) getOrInsert(ctx context.Context, candidate store.Authorization) (store.Authorization, error) {
 	candidate.ID = 0
-	return do(ctx, s, "get or create", writing, func(ctx context.Context) (store.Authorization, error) {
+	return write(ctx, s, "get or create", loose, func(ctx context.Context, q session) (store.Authorization, error) {
 		return unblocked(func() (store.Authorization, error) {
-			rec, err := scanAuthorization(s.queryRow(ctx, insertOrGet, insertArgs(candidate)...))
+			rec, err := s.insertOrGet(ctx, q, candidate)
 			switch {
 			case sqlerr.Classify(err) == sqlerr.Unique:
-				return s.unblock(ctx, candidate, candidate.CreatedAt, err)
+				return unblock(ctx, q, candidate, candidate.CreatedAt, err)
 			case err == nil && expired(rec, candidate):
-				return store.Authorization{}, s.remove(ctx, rec, candidate.CreatedAt)
+				return store.Authorization{}, remove(ctx, q, rec, candidate.CreatedAt)
 			}
 			return rec, err
 		})
 	})
 }
 
+// insertOrGet stores the candidate, or returns the record in its way.
+func (s *Store) insertOrGet(ctx context.Context, q session, candidate store.Authorization) (store.Authorization, error) {
+	if !s.d.Grouped {
+		return scanAuthorization(q.queryRow(ctx, insertOrGet, insertArgs(candidate)...))
+	}
+	rec, err := inserted(candidate)(q.exec(ctx, insertOrNothing, insertArgs(candidate)...))
+	if !errors.Is(err, store.ErrNotFound) {
+		return rec, err
+	}
+	rec, err = scanAuthorization(q.queryRow(ctx, getFirstSlot, candidate.Owner, candidate.ClientID, candidate.Fingerprint))
+	if errors.Is(err, store.ErrNotFound) { // outside of a transaction it can go meanwhile
+		err = errUnblocked
+	}
+	return rec, err
+}
+
+// insert stores the candidate beside others of its key.
+func (s *Store) insert(ctx context.Context, q session, candidate store.Authorization) (store.Authorization, error) {
+	if !s.d.Grouped {
+		return scanAuthorization(q.queryRow(ctx, insert, insertArgs(candidate)...))
+	}
+	return inserted(candidate)(q.exec(ctx, insertOnly, insertArgs(candidate)...))
+}
+
+// inserted returns what an INSERT of the candidate has stored, or ErrNotFound if
+// it has stored nothing. To have SQLite return the row costs half as much as to
+// insert it.
+func inserted(candidate store.Authorization) func(sql.Result, error) (store.Authorization, error) {
+	return func(res sql.Result, err error) (store.Authorization, error) {
+		n, err := affected(res, err)
+		if err != nil {
+			return store.Authorization{}, err
+		}
+		if n == 0 {
+			return store.Authorization{}, store.ErrNotFound
+		}
+		id, err := res.LastInsertId()
+		return stored(candidate, id), err
+	}
+}
+
+// stored is the candidate as it comes back from the database.
+func stored(candidate store.Authorization, id int64) store.Authorization {
+	rec := candidate
+	rec.ID, rec.Revision, rec.LastUsedAt = id, 1, time.Time{}
+	rec.Scopes = splitScopes(joinScopes(rec.Scopes))
+	rec.Replay = store.Replay{}
+	if r := candidate.Replay; !r.IsZero() {
+		rec.Replay = store.Replay{ID: r.ID, ExpiresAt: fromMicros(r.ExpiresAt.UnixMicro())}
+		if len(r.Seal) > 0 {
+			rec.Replay.Seal = bytes.Clone(r.Seal)
+		}
+	}
+	for _, t := range []*time.Time{&rec.IssuedAt, &rec.CreatedAt, &rec.UpdatedAt} {
+		*t = fromMicros(t.UnixMicro())
+	}
+	rec.ExpiresAt, rec.EndsAt = fromEnd(end(rec.ExpiresAt)), fromEnd(end(rec.EndsAt))
+	rec.IdleTimeout = rec.IdleTimeout.Truncate(time.Microsecond)
+	return rec
+}
+
 // Create implements store.Authorizations.
 func (s *Store) Create(ctx context.Context, candidate store.Authorization) (store.Authorization, error) {
 	candidate.ID = 0
-	return do(ctx, s, "create", writing, func(ctx context.Context) (store.Authorization, error) {
+	return write(ctx, s, "create", loose, func(ctx context.Context, q session) (store.Authorization, error) {
 		return unblocked(func() (store.Authorization, error) {
-			rec, err := scanAuthorization(s.queryRow(ctx, insert, insertArgs(candidate)...))
+			rec, err := s.insert(ctx, q, candidate)
 			if sqlerr.Classify(err) == sqlerr.Unique {
-				return s.unblock(ctx, candidate, candidate.CreatedAt, err)
+				return unblock(ctx, q, candidate, candidate.CreatedAt, err)
 			}
 			return rec, err
 		})
@@ -114,8 +175,8 @@ func unblocked(write func() (store.Authorization, error)) (rec store.Authorizati
 // with the error cause. It returns the record of rec's own token, if it is
 // stored by now; a *store.ConflictError; or errUnblocked if nothing is in the
 // way any more, since it has expired at now.
-func (s *Store) unblock(ctx context.Context, rec store.Authorization, now time.Time, cause error) (store.Authorization, error) {
-	other, err := scanAuthorization(s.queryRow(ctx, getByHash, rec.TokenHash[:]))
+func unblock(ctx context.Context, q session, rec store.Authorization, now time.Time, cause error) (store.Authorization, error) {
+	other, err := scanAuthorization(q.queryRow(ctx, getByHash, rec.TokenHash[:]))
 	switch {
 	case err == nil && other.Key == rec.Key && rec.ID == 0:
 		return other, nil // an earlier run of the statement has stored it
@@ -138,14 +199,14 @@ func (s *Store) unblock(ctx context.Context, rec store.Authorization, now time.T
 		if !unique.held {
 			continue
 		}
-		other, err := scanAuthorization(s.queryRow(ctx, unique.id, unique.args...))
+		other, err := scanAuthorization(q.queryRow(ctx, unique.id, unique.args...))
 		switch {
 		case errors.Is(err, store.ErrNotFound), err == nil && other.ID == rec.ID:
 			continue
 		case err != nil:
 			return store.Authorization{}, err
 		case unique.field != "idempotency_key" && other.Expired(now):
-			return store.Authorization{}, s.remove(ctx, other, now)
+			return store.Authorization{}, remove(ctx, q, other, now)
 		}
 		return store.Authorization{}, &store.ConflictError{Field: unique.field, ID: other.ID}
 	}
@@ -154,8 +215,8 @@ func (s *Store) unblock(ctx context.Context, rec store.Authorization, now time.T
 
 // remove takes away a record that has expired at now, unless it has changed, and
 // returns errUnblocked.
-func (s *Store) remove(ctx context.Context, rec store.Authorization, now time.Time) error {
-	if _, err := s.db.ExecContext(ctx, deleteExpired, rec.ID, rec.Revision, now.UnixMicro()); err != nil {
+func remove(ctx context.Context, q session, rec store.Authorization, now time.Time) error {
+	if _, err := q.execText(ctx, deleteExpired, rec.ID, rec.Revision, now.UnixMicro()); err != nil {
 		return err
 	}
 	return errUnblocked
@@ -169,14 +230,14 @@ func expired(rec, candidate store.Authorization) bool {
 
 // Get implements store.Authorizations.
 func (s *Store) Get(ctx context.Context, owner string, id int64) (store.Authorization, error) {
-	return do(ctx, s, "get", reading, func(ctx context.Context) (store.Authorization, error) {
+	return do(ctx, s, "get", oneRow, func(ctx context.Context) (store.Authorization, error) {
 		return scanAuthorization(s.queryRow(ctx, getByID, id, owner))
 	})
 }
 
 // GetByTokenHash implements store.Authorizations.
 func (s *Store) GetByTokenHash(ctx context.Context, hash store.Hash) (store.Authorization, error) {
-	return do(ctx, s, "get by token hash", reading, func(ctx context.Context) (store.Authorization, error) {
+	return do(ctx, s, "get by token hash", oneRow, func(ctx context.Context) (store.Authorization, error) {
 		return scanAuthorization(s.queryRow(ctx, getByHash, hash[:]))
 	})
 }
@@ -187,7 +248,7 @@ func (s *Store) Lookup(ctx context.Context, hash store.Hash) (store.Authorizatio
 		rec      store.Authorization
 		standing store.Standing
 	}
-	f, err := do(ctx, s, "lookup", reading, func(ctx context.Context) (f found, err error) {
+	f, err := do(ctx, s, "lookup", oneRow, func(ctx context.Context) (f found, err error) {
 		f.rec, f.standing, err = scanStanding(s.queryRow(ctx, lookup, hash[:]))
 		return f, err
 	})
@@ -196,14 +257,14 @@ func (s *Store) Lookup(ctx context.Context, hash store.Hash) (store.Authorizatio
 
 // GetByReplay implements store.Authorizations.
 func (s *Store) GetByReplay(ctx context.Context, id store.Hash) (store.Authorization, error) {
-	return do(ctx, s, "get by replay", reading, func(ctx context.Context) (store.Authorization, error) {
+	return do(ctx, s, "get by replay", oneRow, func(ctx context.Context) (store.Authorization, error) {
 		return scanAuthorization(s.queryRow(ctx, getByReplay, id[:]))
 	})
 }
 
 // List implements store.Authorizations.
 func (s *Store) List(ctx context.Context, q store.Query) ([]store.Authorization, error) {
-	return do(ctx, s, "list", reading, func(ctx context.Context) ([]store.Authorization, error) {
+	return do(ctx, s, "list", repeating, func(ctx context.Context) ([]store.Authorization, error) {
 		id, args := listByOwner, []any{q.Owner, q.After, liveAt(q.LiveAt), q.Limit, q.Skip}
 		if q.ClientID != nil {
 			id, args = listByOwnerAndClient, append(args, *q.ClientID)
@@ -227,10 +288,10 @@ func liveAt(t time.Time) int64 {
 
 // Replace implements store.Authorizations.
 func (s *Store) Replace(ctx context.Context, rec store.Authorization) (store.Authorization, error) {
-	return do(ctx, s, "replace", writing, func(ctx context.Context) (store.Authorization, error) {
+	return write(ctx, s, "replace", loose, func(ctx context.Context, q session) (store.Authorization, error) {
 		return unblocked(func() (store.Authorization, error) {
 			replayID, seal, replayEnd := replayArgs(rec.Replay)
-			now, err := scanAuthorization(s.queryRow(ctx, replace, rec.ID, rec.Owner, rec.Revision,
+			now, err := scanAuthorization(q.queryRow(ctx, replace, rec.ID, rec.Owner, rec.Revision,
 				rec.Fingerprint, joinScopes(rec.Scopes), rec.Note, rec.NoteURL, rec.TokenHash[:], rec.TokenLastEight,
 				rec.IssuedAt.UnixMicro(), replayID, seal, replayEnd, rec.UpdatedAt.UnixMicro(), end(rec.ExpiresAt),
 				rec.IdleTimeout.Microseconds(), end(rec.EndsAt)))
@@ -242,14 +303,14 @@ func (s *Store) Replace(ctx context.Context, rec store.Authorization) (store.Aut
 				return now, err
 			}
 			cause := err
-			now, err = scanAuthorization(s.queryRow(ctx, getByID, rec.ID, rec.Owner))
+			now, err = scanAuthorization(q.queryRow(ctx, getByID, rec.ID, rec.Owner))
 			switch {
 			case err != nil:
 				return now, err
 			case blocked:
 				rec := rec
 				rec.ClientID = now.ClientID // never changes, whatever rec says
-				return s.unblock(ctx, rec, rec.UpdatedAt, cause)
+				return unblock(ctx, q, rec, rec.UpdatedAt, cause)
 			case !applied(rec, now):
 				return now, store.ErrConflict
 			}
@@ -287,16 +348,12 @@ func sameReplay(a, b store.Replay) bool {
 
 // Delete implements store.Authorizations.
 func (s *Store) Delete(ctx context.Context, owner string, id int64) error {
-	unknown := false // whether an earlier run of the statement took effect
-	_, err := do(ctx, s, "delete", writing, func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, s.pinned(ctx, func(ctx context.Context, conn *sql.Conn) error {
-			n, err := affected(conn.ExecContext(ctx, deleteByID, id, owner))
-			if err == nil && n == 0 && !unknown {
-				return store.ErrNotFound
-			}
-			unknown = unknown || err != nil && sqlerr.Classify(err) == sqlerr.Away
-			return err
-		})
+	_, err := write(ctx, s, "delete", pinned, func(ctx context.Context, q session) (struct{}, error) {
+		n, err := affected(q.exec(ctx, deleteByID, id, owner))
+		if err == nil && n == 0 && !q.unsure() {
+			err = store.ErrNotFound
+		}
+		return struct{}{}, err
 	})
 	return err
 }
@@ -329,7 +386,7 @@ func selected(sel store.Selection) (where string, args []any) {
 // Count implements store.Authorizations.
 func (s *Store) Count(ctx context.Context, sel store.Selection) (int64, error) {
 	where, args := selected(sel)
-	return do(ctx, s, "count", reading, func(ctx context.Context) (n int64, err error) {
+	return do(ctx, s, "count", repeating, func(ctx context.Context) (n int64, err error) {
 		err = s.db.QueryRowContext(ctx, countSelected+where, args...).Scan(&n)
 		return n, err
 	})
@@ -342,31 +399,19 @@ func (s *Store) DeleteAll(ctx context.Context, sel store.Selection) (int64, erro
 	if sel.Owner == nil && sel.ClientID == nil && sel.TokenHash == nil {
 		return 0, s.wrap("delete all", errNothingSelected, nil)
 	}
-	return s.remover(ctx, "delete all", func(ctx context.Context, conn *sql.Conn, _ bool) (int64, error) {
-		return deleteAll(ctx, conn, sel)
+	return s.remover(ctx, "delete all", func(ctx context.Context, q session) (int64, error) {
+		return deleteAll(ctx, q, sel)
 	})
 }
 
-// remover runs a transaction that removes records and counts them. again says
-// that an earlier run may have been committed.
-func (s *Store) remover(ctx context.Context, what string, fn func(ctx context.Context, conn *sql.Conn, again bool) (int64, error)) (int64, error) {
-	var (
-		counted int64
-		unknown bool // whether an earlier transaction was committed
-	)
-	return do(ctx, s, what, writing, func(ctx context.Context) (int64, error) {
-		ended := false
-		err := s.transact(ctx, func(ctx context.Context, conn *sql.Conn) error {
-			n, err := fn(ctx, conn, unknown)
-			if err != nil {
-				return err
-			}
-			if ended = true; n > 0 || !unknown {
-				counted = n
-			}
-			return nil
-		})
-		unknown = unknown || err != nil && ended && sqlerr.Classify(err) == sqlerr.Away
+// remover removes records in one step and counts them.
+func (s *Store) remover(ctx context.Context, what string, fn func(context.Context, session) (int64, error)) (int64, error) {
+	var counted int64
+	return write(ctx, s, what, whole, func(ctx context.Context, q session) (int64, error) {
+		n, err := fn(ctx, q)
+		if err == nil && (n > 0 || !q.unsure()) { // else the earlier run has counted
+			counted = n
+		}
 		return counted, err
 	})
 }
@@ -376,13 +421,13 @@ func (s *Store) remover(ctx context.Context, what string, fn func(ctx context.Co
 // many were deleted does not say whether it was the last. The condition stands in
 // the DELETE too: what has changed meanwhile, such as a token, may not be selected
 // any more.
-func deleteAll(ctx context.Context, conn *sql.Conn, sel store.Selection) (total int64, err error) {
+func deleteAll(ctx context.Context, q session, sel store.Selection) (total int64, err error) {
 	where, args := selected(sel)
 	if sel.TokenHash != nil { // one at most
-		return affected(conn.ExecContext(ctx, deleteSelected+where, args...))
+		return affected(q.execText(ctx, deleteSelected+where, args...))
 	}
 	for {
-		rows, err := conn.QueryContext(ctx, idsSelected+where+" LIMIT "+strconv.Itoa(deleteAtOnce), args...)
+		rows, err := q.queryText(ctx, idsSelected+where+" LIMIT "+strconv.Itoa(deleteAtOnce), args...)
 		if err != nil {
 			return 0, err
 		}
@@ -390,7 +435,7 @@ func deleteAll(ctx context.Context, conn *sql.Conn, sel store.Selection) (total 
 		if err != nil || len(ids) == 0 {
 			return total, err
 		}
-		n, err := affected(conn.ExecContext(ctx, deleteSelected+byIDs.Replace(where)+" AND id IN ("+strings.Join(ids, ",")+")", args...))
+		n, err := affected(q.execText(ctx, deleteSelected+byIDs.Replace(where)+" AND id IN ("+strings.Join(ids, ",")+")", args...))
 		if err != nil {
 			return 0, err
 		}
@@ -416,12 +461,8 @@ func scanID(r row) (string, error) {
 // for it.
 func (s *Store) WipeReplays(ctx context.Context, now time.Time) (total int64, err error) {
 	for {
-		n, err := do(ctx, s, "wipe replays", writing, func(ctx context.Context) (n int64, err error) {
-			err = s.pinned(ctx, func(ctx context.Context, conn *sql.Conn) error {
-				n, err = affected(conn.ExecContext(ctx, wipeReplays, now.UnixMicro()))
-				return err
-			})
-			return n, err
+		n, err := write(ctx, s, "wipe replays", pinned, func(ctx context.Context, q session) (int64, error) {
+			return affected(q.execText(ctx, wipeReplays, now.UnixMicro()))
 		})
 		if total += n; err != nil || n == 0 {
 			return total, err

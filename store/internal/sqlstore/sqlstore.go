@@ -32,8 +32,13 @@ type Dialect struct {
 	// Calls bounds how many calls run at once; 0 means no bound. Callers above
 	// it wait in their own context, not in the driver.
 	Calls int
-	// Writes bounds how many of them write. It goes with !Detached.
-	Writes int
+	// Readers, if not 0, is how many of the pool's connections reads of one row
+	// have for themselves. They are short and wait for nothing, so they run
+	// without the caller's context: to watch it would cost more than the read.
+	Readers int
+	// Grouped lets writes that meet share one transaction, and so one flush to
+	// disk: for databases with one writer at a time.
+	Grouped bool
 	// Detached runs each statement under a context that is never cancelled, in
 	// a goroutine that the caller leaves behind when its own context ends. It
 	// is for databases behind a network, where a cancelled COMMIT can report
@@ -58,17 +63,26 @@ const patience = 10 * time.Second
 
 // Store implements store.Store on a *sql.DB.
 type Store struct {
-	db     *sql.DB
-	d      Dialect
-	calls  chan struct{}
-	writes chan struct{}
-	stmts  [statements]atomic.Pointer[sql.Stmt]
+	db      *sql.DB
+	d       Dialect
+	calls   chan struct{}
+	readers chan struct{}
+	writer  *writer // nil unless Grouped
+	stmts   [statements]atomic.Pointer[sql.Stmt]
 }
 
 // New returns a Store on db, which it borrows.
 func New(db *sql.DB, d Dialect) *Store {
-	return &Store{db: db, d: d, calls: slots(d.Calls), writes: slots(d.Writes)}
+	s := &Store{db: db, d: d, calls: slots(d.Calls), readers: slots(d.Readers)}
+	if d.Grouped {
+		s.writer = newWriter(s, db, false)
+	}
+	return s
 }
+
+// WriteOn lets all writes go through db, another handle on the same database,
+// with one connection that nobody else uses. It is closed with the Store.
+func (s *Store) WriteOn(db *sql.DB) { s.writer = newWriter(s, db, true) }
 
 func slots(n int) chan struct{} {
 	if n <= 0 {
@@ -83,7 +97,7 @@ func (s *Store) DB() *sql.DB { return s.db }
 // Migrate runs the migrations that are missing, on db: the Store's own or
 // another handle on the same database.
 func (s *Store) Migrate(ctx context.Context, db *sql.DB) error {
-	_, err := do(ctx, s, "migrate", reading, func(ctx context.Context) (struct{}, error) {
+	_, err := do(ctx, s, "migrate", repeating, func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, migrate.Up(ctx, db, s.d.Schema)
 	})
 	return err
@@ -101,7 +115,7 @@ func (s *Store) Ready(ctx context.Context) error {
 
 // Exec runs one statement that may be repeated.
 func (s *Store) Exec(ctx context.Context, text string) error {
-	_, err := do(ctx, s, "exec", reading, func(ctx context.Context) (sql.Result, error) {
+	_, err := do(ctx, s, "exec", repeating, func(ctx context.Context) (sql.Result, error) {
 		return s.db.ExecContext(ctx, text)
 	})
 	return err
@@ -119,10 +133,14 @@ func (s *Store) forget() {
 // Close closes the statements, and the database if asked to.
 func (s *Store) Close(database bool) error {
 	s.forget()
-	if !database {
-		return nil
+	var err error
+	if s.writer != nil {
+		err = s.writer.close()
 	}
-	if err := s.db.Close(); err != nil {
+	if database {
+		err = errors.Join(err, s.db.Close())
+	}
+	if err != nil {
 		return fmt.Errorf("%s: close: %w", s.d.Name, err)
 	}
 	return nil
@@ -132,9 +150,9 @@ func (s *Store) Close(database bool) error {
 type mode int
 
 const (
-	reading mode = iota // repeats what fails for a passing reason
-	writing             // and takes a slot for writers
-	once                // says at once what is wrong
+	repeating mode = iota // what fails for a passing reason
+	oneRow                // and reads one row: see Dialect.Readers
+	once                  // says at once what is wrong
 )
 
 // do runs fn until it succeeds, fails for good, or ctx ends. fn is repeated
@@ -144,18 +162,9 @@ func do[T any](ctx context.Context, s *Store, what string, m mode, fn func(conte
 	if err := ctx.Err(); err != nil {
 		return zero, s.wrap(what, err, nil)
 	}
-	if m == writing {
-		// One slot for all attempts: a writer that gave it back after each
-		// would have to wait for all others of this process before the next,
-		// while other processes take the lock.
-		if !take(ctx, s.writes) {
-			return zero, s.wrap(what, ctx.Err(), nil)
-		}
-		defer give(s.writes)
-	}
 	var giveUp time.Time
 	for attempt := 0; ; attempt++ {
-		out, err := attemptOnce(ctx, s, fn)
+		out, err := attemptOnce(ctx, s, m, fn)
 		if err == nil {
 			return out, nil
 		}
@@ -164,7 +173,7 @@ func do[T any](ctx context.Context, s *Store, what string, m mode, fn func(conte
 		}
 		class := sqlerr.Classify(err)
 		if class == sqlerr.ReadOnly {
-			_, _ = attemptOnce(ctx, s, func(ctx context.Context) (struct{}, error) { s.dropIdle(ctx); return struct{}{}, nil })
+			_, _ = attemptOnce(ctx, s, m, func(ctx context.Context) (struct{}, error) { s.dropIdle(ctx); return struct{}{}, nil })
 		}
 		pause, again := backoff(class, attempt)
 		if _, bounded := ctx.Deadline(); !bounded && time.Now().After(giveUp) {
@@ -184,8 +193,15 @@ func do[T any](ctx context.Context, s *Store, what string, m mode, fn func(conte
 }
 
 // attemptOnce runs fn once, within the bounds of the dialect.
-func attemptOnce[T any](ctx context.Context, s *Store, fn func(context.Context) (T, error)) (T, error) {
+func attemptOnce[T any](ctx context.Context, s *Store, m mode, fn func(context.Context) (T, error)) (T, error) {
 	var zero T
+	if m == oneRow && s.readers != nil {
+		if !take(ctx, s.readers) {
+			return zero, ctx.Err()
+		}
+		defer give(s.readers)
+		return fn(context.WithoutCancel(ctx))
+	}
 	if !take(ctx, s.calls) {
 		return zero, ctx.Err()
 	}
@@ -298,6 +314,20 @@ func (s *Store) queryRow(ctx context.Context, id statement, args ...any) row {
 	return stmt.QueryRowContext(ctx, args...)
 }
 
+func (s *Store) unsure() bool { return false } // only loose writes come here
+
+func (s *Store) exec(ctx context.Context, id statement, args ...any) (sql.Result, error) {
+	return s.db.ExecContext(ctx, texts[id], args...)
+}
+
+func (s *Store) queryText(ctx context.Context, text string, args ...any) (*sql.Rows, error) {
+	return s.db.QueryContext(ctx, text, args...)
+}
+
+func (s *Store) execText(ctx context.Context, text string, args ...any) (sql.Result, error) {
+	return s.db.ExecContext(ctx, text, args...)
+}
+
 // query runs a statement that returns rows.
 func (s *Store) query(ctx context.Context, id statement, args ...any) (*sql.Rows, error) {
 	if !s.d.Prepared {
@@ -329,59 +359,6 @@ func (s *Store) prepare(ctx context.Context, id statement) (*sql.Stmt, error) {
 	}
 	_ = stmt.Close()
 	return first, nil
-}
-
-// pinned runs fn on one connection. database/sql repeats a statement silently
-// when a pooled connection breaks, but never one on a connection that the
-// caller holds, so what fn counts was counted once.
-func (s *Store) pinned(ctx context.Context, fn func(context.Context, *sql.Conn) error) error {
-	conn, err := s.db.Conn(ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	return fn(ctx, conn)
-}
-
-// transact runs fn in a transaction that writes. Once begun, it ends by COMMIT
-// or ROLLBACK whatever becomes of the caller's context.
-func (s *Store) transact(ctx context.Context, fn func(context.Context, *sql.Conn) error) error {
-	return s.pinned(ctx, func(ctx context.Context, conn *sql.Conn) (err error) {
-		if _, err := conn.ExecContext(ctx, s.d.Begin); err != nil {
-			if ctx.Err() != nil {
-				// The driver may have begun and still say that ctx ended: SQLite's
-				// one lock for writers would then lie in the pool for ever.
-				_, _ = conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK")
-			}
-			return err
-		}
-		ctx = context.WithoutCancel(ctx)
-		defer func() {
-			if err != nil {
-				if _, rollback := conn.ExecContext(ctx, "ROLLBACK"); rollback != nil {
-					_ = conn.Raw(func(any) error { return driver.ErrBadConn })
-				}
-			}
-		}()
-		if err := fn(ctx, conn); err != nil {
-			return err
-		}
-		return commit(ctx, conn)
-	})
-}
-
-// commit ends a transaction. SQLite without WAL refuses it as busy while others
-// read, keeps the transaction and lets no more readers in: there is no need to do
-// all of it again.
-func commit(ctx context.Context, conn *sql.Conn) error {
-	for attempt, giveUp := 0, time.Now().Add(time.Second); ; attempt++ {
-		_, err := conn.ExecContext(ctx, "COMMIT")
-		if sqlerr.Code(err)&0xff != sqlerr.SQLiteBusy || time.Now().After(giveUp) {
-			return err
-		}
-		pause, _ := backoff(sqlerr.Contend, attempt)
-		time.Sleep(pause)
-	}
 }
 
 // row is a *sql.Row, or the error that kept it from being asked for.

@@ -7,7 +7,10 @@ const (
 	getByKey statement = iota
 	oldestByKey
 	insertOrGet
+	insertOrNothing
+	getFirstSlot
 	insert
+	insertOnly
 	getByID
 	getByHash
 	lookup
@@ -16,6 +19,7 @@ const (
 	listByOwner
 	listByOwnerAndClient
 	replace
+	deleteByID
 	insertApp
 	getApp
 	listApps
@@ -50,10 +54,15 @@ var texts = [statements]string{
 ON CONFLICT (owner, client_id, fingerprint, slot) DO UPDATE SET owner = excluded.owner
 RETURNING ` + authorizationColumns,
 
-	insert: insertAuthorization + `CASE WHEN $3 = '' THEN (
-	SELECT COALESCE(MAX(slot) + 1, 0) FROM authz_authorizations
-	WHERE owner = CAST($1 AS TEXT) AND client_id = CAST($2 AS TEXT) AND fingerprint = '') ELSE 0 END)
-RETURNING ` + authorizationColumns,
+	// The same in two, where there is one writer.
+	insertOrNothing: insertAuthorization + `0)
+ON CONFLICT (owner, client_id, fingerprint, slot) DO NOTHING`,
+
+	getFirstSlot: `SELECT ` + authorizationColumns + ` FROM authz_authorizations
+WHERE owner = CAST($1 AS TEXT) AND client_id = CAST($2 AS TEXT) AND fingerprint = CAST($3 AS TEXT) AND slot = 0`,
+
+	insert:     insertAuthorization + nextSlot + ` RETURNING ` + authorizationColumns,
+	insertOnly: insertAuthorization + nextSlot,
 
 	getByID: `SELECT ` + authorizationColumns + ` FROM authz_authorizations
 WHERE id = $1 AND owner = $2`,
@@ -94,6 +103,8 @@ WHERE owner = CAST($1 AS TEXT) AND id + 0 > $2 + CAST(0 AS BIGINT) AND (expires_
 WHERE id = $1 AND owner = $2 AND revision = $3
 RETURNING ` + authorizationColumns,
 
+	deleteByID: `DELETE FROM authz_authorizations WHERE id = $1 AND owner = $2`,
+
 	insertApp: `INSERT INTO authz_apps (revision, client_id, name, url, secrets, suspended_at, created_at, updated_at, deleted)
 VALUES (1, $1, $2, $3, $4, $5, $6, $7, 0)
 ON CONFLICT (client_id) DO UPDATE SET client_id = excluded.client_id
@@ -115,6 +126,10 @@ RETURNING ` + appColumns,
 const selectByKey = `SELECT ` + authorizationColumns + ` FROM authz_authorizations
 WHERE owner = CAST($1 AS TEXT) AND client_id = CAST($2 AS TEXT) AND fingerprint = CAST($3 AS TEXT) AND (expires_at IS NULL OR expires_at > CAST($4 AS BIGINT))`
 
+const nextSlot = `CASE WHEN $3 = '' THEN (
+	SELECT COALESCE(MAX(slot) + 1, 0) FROM authz_authorizations
+	WHERE owner = CAST($1 AS TEXT) AND client_id = CAST($2 AS TEXT) AND fingerprint = '') ELSE 0 END)`
+
 // insertAuthorization lacks the slot, the last of its values.
 const insertAuthorization = `INSERT INTO authz_authorizations
 	(revision, owner, client_id, fingerprint, scopes, note, note_url, token_hash, token_last_eight,
@@ -124,8 +139,6 @@ VALUES (1, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16
 // Statements that are rare. Those that count what they change run on a pinned
 // connection: they must not be repeated behind our back.
 const (
-	deleteByID = `DELETE FROM authz_authorizations WHERE id = $1 AND owner = $2`
-
 	// A use can have given it a new end, at the same revision.
 	deleteExpired = `DELETE FROM authz_authorizations WHERE id = $1 AND revision = $2 AND expires_at <= $3`
 

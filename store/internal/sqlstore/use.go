@@ -19,11 +19,11 @@ func (s *Store) Touch(ctx context.Context, uses []store.Use) error {
 	if len(uses) > 0 {
 		text = marshalUses(uses)
 	}
-	_, err := do(ctx, s, "touch", writing, func(ctx context.Context) (struct{}, error) {
+	_, err := write(ctx, s, "touch", loose, func(ctx context.Context, q session) (struct{}, error) {
 		if text == "" {
 			return struct{}{}, nil
 		}
-		_, err := s.db.ExecContext(ctx, fmt.Sprintf(touch, s.d.Uses), text)
+		_, err := q.execText(ctx, fmt.Sprintf(touch, s.d.Uses), text)
 		return struct{}{}, err
 	})
 	return err
@@ -45,23 +45,23 @@ func marshalUses(uses []store.Use) string {
 
 // Suspend implements store.Authorizations.
 func (s *Store) Suspend(ctx context.Context, owner string, at time.Time) error {
-	_, err := do(ctx, s, "suspend", writing, func(ctx context.Context) (sql.Result, error) {
-		return s.db.ExecContext(ctx, suspend, owner, at.UnixMicro())
+	_, err := write(ctx, s, "suspend", loose, func(ctx context.Context, q session) (sql.Result, error) {
+		return q.execText(ctx, suspend, owner, at.UnixMicro())
 	})
 	return err
 }
 
 // Resume implements store.Authorizations.
 func (s *Store) Resume(ctx context.Context, owner string) error {
-	_, err := do(ctx, s, "resume", writing, func(ctx context.Context) (sql.Result, error) {
-		return s.db.ExecContext(ctx, resume, owner)
+	_, err := write(ctx, s, "resume", loose, func(ctx context.Context, q session) (sql.Result, error) {
+		return q.execText(ctx, resume, owner)
 	})
 	return err
 }
 
 // Suspended implements store.Authorizations.
 func (s *Store) Suspended(ctx context.Context, owner string) (time.Time, error) {
-	return do(ctx, s, "suspended", reading, func(ctx context.Context) (time.Time, error) {
+	return do(ctx, s, "suspended", oneRow, func(ctx context.Context) (time.Time, error) {
 		var at int64
 		err := s.queryRow(ctx, getSuspended, owner).Scan(&at)
 		if errors.Is(err, sql.ErrNoRows) {
@@ -73,12 +73,8 @@ func (s *Store) Suspended(ctx context.Context, owner string) (time.Time, error) 
 
 // Purge implements store.Housekeeper.
 func (s *Store) Purge(ctx context.Context, before time.Time, limit int) (int64, error) {
-	return do(ctx, s, "purge", writing, func(ctx context.Context) (n int64, err error) {
-		err = s.pinned(ctx, func(ctx context.Context, conn *sql.Conn) error {
-			n, err = affected(conn.ExecContext(ctx, fmt.Sprintf(purge, s.d.SkipLocked), before.UnixMicro(), limit))
-			return err
-		})
-		return n, err
+	return write(ctx, s, "purge", pinned, func(ctx context.Context, q session) (int64, error) {
+		return affected(q.execText(ctx, fmt.Sprintf(purge, s.d.SkipLocked), before.UnixMicro(), limit))
 	})
 }
 
@@ -88,7 +84,7 @@ func (s *Store) Expiring(ctx context.Context, from, to time.Time, after store.Po
 	if at := after.ExpiresAt.UnixMicro(); at > behind {
 		behind, id = at, after.ID
 	}
-	return do(ctx, s, "expiring", reading, func(ctx context.Context) ([]store.Authorization, error) {
+	return do(ctx, s, "expiring", repeating, func(ctx context.Context) ([]store.Authorization, error) {
 		rows, err := s.db.QueryContext(ctx, expiring, to.UnixMicro(), behind, id, limit)
 		if err != nil {
 			return nil, err
@@ -107,7 +103,7 @@ func (s *Store) Unused(ctx context.Context, since, liveAt time.Time, after int64
 		page []store.Authorization
 		next int64
 	}
-	p, err := do(ctx, s, "unused", reading, func(ctx context.Context) (p part, err error) {
+	p, err := do(ctx, s, "unused", repeating, func(ctx context.Context) (p part, err error) {
 		last := int64(math.MaxInt64)
 		switch err := s.db.QueryRowContext(ctx, windowEnd, after, window-1).Scan(&last); {
 		case err == nil:
