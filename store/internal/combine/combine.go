@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Call is one caller's share of a batch.
@@ -44,6 +45,7 @@ func (c *Call[In, Out]) Context() context.Context { return c.ctx }
 type Group[In, Out any] struct {
 	run         func(batch []*Call[In, Out])
 	lanes, most int
+	overdue     time.Duration // 0: never
 
 	mu    sync.Mutex
 	queue []*Call[In, Out]
@@ -56,6 +58,11 @@ type Group[In, Out any] struct {
 func New[In, Out any](lanes, most int, run func(batch []*Call[In, Out])) *Group[In, Out] {
 	return &Group[In, Out]{run: run, lanes: max(1, lanes), most: max(1, most)}
 }
+
+// Overdue lets a batch that takes longer than after keep its own calls waiting
+// only: its lane goes to those who come behind it. More than lanes batches can be
+// at work then; what bounds them is run's business. Call it before the first Do.
+func (g *Group[In, Out]) Overdue(after time.Duration) { g.overdue = after }
 
 // Do has in done, with those of others that wait. When ctx ends it returns at
 // once, with the context's error; the call may still take effect then, if its
@@ -77,9 +84,10 @@ func (g *Group[In, Out]) Do(ctx context.Context, in In) (Out, error) {
 	if alone {
 		c.state.Store(taken)
 		if ctx.Done() == nil { // who cannot leave does the work: no change of goroutines
-			g.run([]*Call[In, Out]{c})
-			if batch := g.next(); batch != nil {
-				go g.lane(batch)
+			if g.inTime([]*Call[In, Out]{c}) {
+				if batch := g.next(); batch != nil {
+					go g.lane(batch)
+				}
 			}
 			return c.out, c.err
 		}
@@ -103,7 +111,9 @@ func (g *Group[In, Out]) Do(ctx context.Context, in In) (Out, error) {
 // lane runs batches until nobody waits.
 func (g *Group[In, Out]) lane(batch []*Call[In, Out]) {
 	for batch != nil {
-		g.run(batch)
+		if !g.inTime(batch) {
+			return
+		}
 		if len(batch) > 1 {
 			// Those who have their answer now often come again: let them run
 			// first, so that they go together. Who is alone is not held up.
@@ -111,6 +121,17 @@ func (g *Group[In, Out]) lane(batch []*Call[In, Out]) {
 		}
 		batch = g.next()
 	}
+}
+
+// inTime runs a batch, and reports whether its lane is still its own.
+func (g *Group[In, Out]) inTime(batch []*Call[In, Out]) bool {
+	if g.overdue == 0 {
+		g.run(batch)
+		return true
+	}
+	handOver := time.AfterFunc(g.overdue, func() { g.lane(g.next()) })
+	g.run(batch)
+	return handOver.Stop()
 }
 
 // next takes the batch that comes next, or ends the lane.

@@ -115,3 +115,37 @@ func TestACallerLeavesItsBatch(t *testing.T) {
 		}
 	})
 }
+
+// A batch that hangs holds up nobody who comes behind it.
+func TestOverdueBatchGivesItsLaneAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := combine.New(1, 100, func(batch []*call) {
+			if batch[0].In == 0 {
+				time.Sleep(time.Minute)
+			}
+			time.Sleep(time.Second)
+			answerAll(batch)
+		})
+		g.Overdue(3 * time.Second)
+		var wg sync.WaitGroup
+		do := func(ctx context.Context, in int, want time.Duration) {
+			start := time.Now()
+			wg.Go(func() {
+				out, err := g.Do(ctx, in)
+				if took := time.Since(start); err != nil || out != 2*in || took != want {
+					t.Errorf("Do(%d) = %d, %v after %v, want %v", in, out, err, took, want)
+				}
+			})
+			synctest.Wait()
+		}
+		do(context.Background(), 0, 61*time.Second) // in its caller's own goroutine
+		do(t.Context(), 1, 4*time.Second)
+		do(t.Context(), 2, 4*time.Second)
+		time.Sleep(10 * time.Second)
+		do(t.Context(), 3, time.Second) // the lane is free
+		time.Sleep(2 * time.Second)
+		do(t.Context(), 0, 61*time.Second)
+		do(t.Context(), 4, 4*time.Second)
+		wg.Wait()
+	})
+}
