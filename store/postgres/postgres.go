@@ -86,6 +86,7 @@ func newStore(db *sql.DB, prepared bool) *Store {
 		Prepared: prepared,
 		Calls:    db.Stats().MaxOpenConnections,
 		Detached: true,
+		Lanes:    lanes,
 		// The casts say what a driver cannot guess. The time is compared here
 		// too: what changes nothing is not locked either.
 		Uses: `SELECT a.id AS used_id, CAST(u.value AS BIGINT) AS used_at
@@ -99,6 +100,9 @@ func newStore(db *sql.DB, prepared bool) *Store {
 }
 
 const (
+	// lanes is how many statements for callers that meet run at once, of each
+	// kind. The fewer, the more calls go together.
+	lanes = 2
 	// patience is how long one answer of the server may take. It frees the
 	// connections of a server that went away without a word.
 	patience = 5 * time.Second

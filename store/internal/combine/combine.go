@@ -53,8 +53,9 @@ type Group[In, Out any] struct {
 }
 
 // New returns a Group whose batches run does, at most lanes of them at once, and
-// with at most most calls each. run must answer every call of its batch, and
-// must end soon: a call that its batch cannot answer keeps the others waiting.
+// with at most most calls each. run must answer every call of its batch, or see to
+// it that somebody does, and must end soon: a call that its batch cannot answer
+// keeps the others waiting.
 func New[In, Out any](lanes, most int, run func(batch []*Call[In, Out])) *Group[In, Out] {
 	return &Group[In, Out]{run: run, lanes: max(1, lanes), most: max(1, most)}
 }
@@ -89,6 +90,7 @@ func (g *Group[In, Out]) Do(ctx context.Context, in In) (Out, error) {
 					go g.lane(batch)
 				}
 			}
+			<-c.done
 			return c.out, c.err
 		}
 		go g.lane([]*Call[In, Out]{c})

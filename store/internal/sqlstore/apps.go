@@ -17,6 +17,7 @@ func (s *Store) CreateApp(ctx context.Context, app store.App) (store.App, error)
 	if err != nil {
 		return store.App{}, err
 	}
+	app.Secrets = slices.Clone(app.Secrets) // the caller may leave
 	return write(ctx, s, "create app", loose, func(ctx context.Context, q session) (store.App, error) {
 		now, deleted, err := scanAnyApp(q.queryRow(ctx, insertApp,
 			app.ClientID, app.Name, app.URL, secrets, end(app.SuspendedAt), app.CreatedAt.UnixMicro(), app.UpdatedAt.UnixMicro()))
@@ -51,6 +52,7 @@ func (s *Store) ReplaceApp(ctx context.Context, app store.App) (store.App, error
 	if err != nil {
 		return store.App{}, err
 	}
+	app.Secrets = slices.Clone(app.Secrets)
 	return write(ctx, s, "replace app", loose, func(ctx context.Context, q session) (store.App, error) {
 		now, err := scanApp(q.queryRow(ctx, replaceApp,
 			app.ClientID, app.Revision, app.Name, app.URL, secrets, end(app.SuspendedAt), app.UpdatedAt.UnixMicro()))

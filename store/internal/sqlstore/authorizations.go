@@ -20,6 +20,9 @@ import (
 // GetOrCreate implements store.Authorizations: a plain SELECT for the common
 // case, one INSERT that also returns the row in the way for the other.
 func (s *Store) GetOrCreate(ctx context.Context, candidate store.Authorization) (store.Authorization, bool, error) {
+	if s.combined.on() {
+		return s.combined.getOrCreate(ctx, candidate)
+	}
 	key, now := candidate.Key, candidate.CreatedAt.UnixMicro() // held by the closure in the candidate's place, which so stays off the heap
 	rec, err := do(ctx, s, "get or create", oneRow, func(ctx context.Context) (store.Authorization, error) {
 		return s.byKey(ctx, key, now)
@@ -64,14 +67,42 @@ func (s *Store) byKey(ctx context.Context, key store.Key, now int64) (store.Auth
 // returns what is there.
 func (s *Store) getOrInsert(ctx context.Context, candidate store.Authorization) (store.Authorization, error) {
 	candidate.ID = 0
+	candidate = private(candidate)
 	return write(ctx, s, "get or create", loose, func(ctx context.Context, q session) (store.Authorization, error) {
+		return s.insertUnblocked(ctx, q, candidate)
+	})
+}
+
+// private returns rec without memory of the caller, who may leave while it is
+// being written.
+func private(rec store.Authorization) store.Authorization {
+	rec.Scopes, rec.Replay.Seal = slices.Clone(rec.Scopes), bytes.Clone(rec.Replay.Seal)
+	return rec
+}
+
+// insertUnblocked is insertOrGet that removes what is in the way and has expired.
+func (s *Store) insertUnblocked(ctx context.Context, q session, candidate store.Authorization) (store.Authorization, error) {
+	return unblocked(func() (store.Authorization, error) {
+		rec, err := s.insertOrGet(ctx, q, candidate)
+		switch {
+		case sqlerr.Classify(err) == sqlerr.Unique:
+			return unblock(ctx, q, candidate, candidate.CreatedAt, err)
+		case err == nil && expired(rec, candidate):
+			return store.Authorization{}, remove(ctx, q, rec, candidate.CreatedAt)
+		}
+		return rec, err
+	})
+}
+
+// Create implements store.Authorizations.
+func (s *Store) Create(ctx context.Context, candidate store.Authorization) (store.Authorization, error) {
+	candidate.ID = 0
+	candidate = private(candidate)
+	return write(ctx, s, "create", loose, func(ctx context.Context, q session) (store.Authorization, error) {
 		return unblocked(func() (store.Authorization, error) {
-			rec, err := s.insertOrGet(ctx, q, candidate)
-			switch {
-			case sqlerr.Classify(err) == sqlerr.Unique:
+			rec, err := s.insert(ctx, q, candidate)
+			if sqlerr.Classify(err) == sqlerr.Unique {
 				return unblock(ctx, q, candidate, candidate.CreatedAt, err)
-			case err == nil && expired(rec, candidate):
-				return store.Authorization{}, remove(ctx, q, rec, candidate.CreatedAt)
 			}
 			return rec, err
 		})
@@ -137,20 +168,6 @@ func stored(candidate store.Authorization, id int64) store.Authorization {
 	rec.ExpiresAt, rec.EndsAt = fromEnd(end(rec.ExpiresAt)), fromEnd(end(rec.EndsAt))
 	rec.IdleTimeout = rec.IdleTimeout.Truncate(time.Microsecond)
 	return rec
-}
-
-// Create implements store.Authorizations.
-func (s *Store) Create(ctx context.Context, candidate store.Authorization) (store.Authorization, error) {
-	candidate.ID = 0
-	return write(ctx, s, "create", loose, func(ctx context.Context, q session) (store.Authorization, error) {
-		return unblocked(func() (store.Authorization, error) {
-			rec, err := s.insert(ctx, q, candidate)
-			if sqlerr.Classify(err) == sqlerr.Unique {
-				return unblock(ctx, q, candidate, candidate.CreatedAt, err)
-			}
-			return rec, err
-		})
-	})
 }
 
 var (
@@ -237,6 +254,10 @@ func (s *Store) Get(ctx context.Context, owner string, id int64) (store.Authoriz
 
 // GetByTokenHash implements store.Authorizations.
 func (s *Store) GetByTokenHash(ctx context.Context, hash store.Hash) (store.Authorization, error) {
+	if s.combined.on() {
+		rec, _, err := s.combined.lookup(ctx, "get by token hash", hash, false)
+		return rec, err
+	}
 	return do(ctx, s, "get by token hash", oneRow, func(ctx context.Context) (store.Authorization, error) {
 		return scanAuthorization(s.queryRow(ctx, getByHash, hash[:]))
 	})
@@ -244,9 +265,8 @@ func (s *Store) GetByTokenHash(ctx context.Context, hash store.Hash) (store.Auth
 
 // Lookup implements store.Authorizations.
 func (s *Store) Lookup(ctx context.Context, hash store.Hash) (store.Authorization, store.Standing, error) {
-	type found struct {
-		rec      store.Authorization
-		standing store.Standing
+	if s.combined.on() {
+		return s.combined.lookup(ctx, "lookup", hash, true)
 	}
 	f, err := do(ctx, s, "lookup", oneRow, func(ctx context.Context) (f found, err error) {
 		f.rec, f.standing, err = scanStanding(s.queryRow(ctx, lookup, hash[:]))
@@ -288,6 +308,7 @@ func liveAt(t time.Time) int64 {
 
 // Replace implements store.Authorizations.
 func (s *Store) Replace(ctx context.Context, rec store.Authorization) (store.Authorization, error) {
+	rec = private(rec)
 	return write(ctx, s, "replace", loose, func(ctx context.Context, q session) (store.Authorization, error) {
 		return unblocked(func() (store.Authorization, error) {
 			replayID, seal, replayEnd := replayArgs(rec.Replay)

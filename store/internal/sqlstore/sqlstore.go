@@ -45,6 +45,10 @@ type Dialect struct {
 	// success for a row that is lost later, and where the driver can block
 	// past any deadline.
 	Detached bool
+	// Lanes is how many statements for many calls run at once, of each kind: see
+	// combine. 0 means that every call has a statement of its own. The database
+	// must speak as PostgreSQL does, and Detached must be set.
+	Lanes int
 	// Uses is a query for the rows (used_id, used_at) of $1, a JSON object from
 	// IDs to times. Callers of Touch whose IDs overlap must not wait for each
 	// other in a circle, so it locks the rows of the authorizations in order,
@@ -68,7 +72,9 @@ type Store struct {
 	calls   chan struct{}
 	readers chan struct{}
 	writer  *writer // nil unless Grouped
-	stmts   [statements]atomic.Pointer[sql.Stmt]
+	stmts   [allStatements]atomic.Pointer[sql.Stmt]
+
+	combined *combined // nil: nothing is
 }
 
 // New returns a Store on db, which it borrows.
@@ -77,6 +83,7 @@ func New(db *sql.DB, d Dialect) *Store {
 	if d.Grouped {
 		s.writer = newWriter(s, db, false)
 	}
+	s.combined = newCombined(s, d.Lanes)
 	return s
 }
 
@@ -153,6 +160,7 @@ const (
 	repeating mode = iota // what fails for a passing reason
 	oneRow                // and reads one row: see Dialect.Readers
 	once                  // says at once what is wrong
+	together              // as repeating, for a function that bounds itself
 )
 
 // do runs fn until it succeeds, fails for good, or ctx ends. fn is repeated
@@ -195,6 +203,9 @@ func do[T any](ctx context.Context, s *Store, what string, m mode, fn func(conte
 // attemptOnce runs fn once, within the bounds of the dialect.
 func attemptOnce[T any](ctx context.Context, s *Store, m mode, fn func(context.Context) (T, error)) (T, error) {
 	var zero T
+	if m == together {
+		return fn(ctx)
+	}
 	if m == oneRow && s.readers != nil {
 		if !take(ctx, s.readers) {
 			return zero, ctx.Err()
@@ -305,7 +316,7 @@ func (s *Store) wrap(what string, err, ctxErr error) error {
 // queryRow runs a statement that returns at most one row.
 func (s *Store) queryRow(ctx context.Context, id statement, args ...any) row {
 	if !s.d.Prepared {
-		return s.db.QueryRowContext(ctx, texts[id], args...)
+		return s.db.QueryRowContext(ctx, text(id), args...)
 	}
 	stmt, err := s.prepare(ctx, id)
 	if err != nil {
@@ -331,7 +342,7 @@ func (s *Store) execText(ctx context.Context, text string, args ...any) (sql.Res
 // query runs a statement that returns rows.
 func (s *Store) query(ctx context.Context, id statement, args ...any) (*sql.Rows, error) {
 	if !s.d.Prepared {
-		return s.db.QueryContext(ctx, texts[id], args...)
+		return s.db.QueryContext(ctx, text(id), args...)
 	}
 	stmt, err := s.prepare(ctx, id)
 	if err != nil {
@@ -346,7 +357,7 @@ func (s *Store) prepare(ctx context.Context, id statement) (*sql.Stmt, error) {
 	if stmt := s.stmts[id].Load(); stmt != nil {
 		return stmt, nil
 	}
-	stmt, err := s.db.PrepareContext(ctx, texts[id])
+	stmt, err := s.db.PrepareContext(ctx, text(id))
 	if err != nil {
 		return nil, err
 	}

@@ -72,9 +72,7 @@ WHERE token_hash = $1`,
 
 	// Subqueries and not joins: no statistics can make a planner read a table of
 	// these from end to end for them.
-	lookup: `SELECT ` + authorizationColumns + `,
-	(SELECT CASE WHEN p.suspended_at IS NULL THEN 1 ELSE 2 END FROM authz_apps p WHERE p.client_id = a.client_id AND p.deleted = 0),
-	(SELECT o.suspended_at FROM authz_suspended_owners o WHERE o.owner = a.owner)
+	lookup: `SELECT ` + authorizationColumns + standingColumns + `
 FROM authz_authorizations a
 WHERE token_hash = $1`,
 
@@ -122,6 +120,10 @@ RETURNING ` + appColumns,
 
 	getSuspended: `SELECT suspended_at FROM authz_suspended_owners WHERE owner = $1`,
 }
+
+const standingColumns = `,
+	(SELECT CASE WHEN p.suspended_at IS NULL THEN 1 ELSE 2 END FROM authz_apps p WHERE p.client_id = a.client_id AND p.deleted = 0),
+	(SELECT o.suspended_at FROM authz_suspended_owners o WHERE o.owner = a.owner)`
 
 const selectByKey = `SELECT ` + authorizationColumns + ` FROM authz_authorizations
 WHERE owner = CAST($1 AS TEXT) AND client_id = CAST($2 AS TEXT) AND fingerprint = CAST($3 AS TEXT) AND (expires_at IS NULL OR expires_at > CAST($4 AS BIGINT))`
