@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -12,6 +13,8 @@ import (
 
 	"github.com/seed-926035fd/authz"
 	"github.com/seed-926035fd/authz/internal/pgtest"
+	"github.com/seed-926035fd/authz/store"
+	"github.com/seed-926035fd/authz/store/postgres"
 )
 
 // cutStep is 1 with AUTHZ_TEST_FULL, and else step: every byte takes minutes.
@@ -191,5 +194,91 @@ func TestOperationsCut(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// The answers to statements that callers share are cut at every byte (see cutStep).
+// Nobody is told "existing" of the row that its call has made, each row is there
+// once, and nobody is told "not found" of what is there.
+func TestSharedAnswersCut(t *testing.T) {
+	for _, mode := range []struct {
+		name string
+		open func(t *testing.T, dsn string) *postgres.Store
+	}{
+		{"Open", func(t *testing.T, dsn string) *postgres.Store { return open(t, dsn+"&pool_max_conns=1") }},
+		{"Open binary_parameters", func(t *testing.T, dsn string) *postgres.Store {
+			return open(t, dsn+"&pool_max_conns=1&binary_parameters=yes")
+		}},
+		{"New", func(t *testing.T, dsn string) *postgres.Store {
+			db := openDB(t, dsn)
+			db.SetMaxOpenConns(1)
+			return postgres.New(db)
+		}},
+	} {
+		t.Run(mode.name, func(t *testing.T) {
+			t.Parallel()
+			const callers = 8 // on one connection: all but two of them meet
+			dsn := pgtest.DSN(t)
+			direct := open(t, dsn)
+			p, through := newProxy(t, dsn)
+			s := mode.open(t, through)
+			each := func(fn func(ctx context.Context, i int)) {
+				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+				defer cancel()
+				var wg sync.WaitGroup
+				for i := range callers {
+					wg.Go(func() { fn(ctx, i) })
+				}
+				wg.Wait()
+			}
+			run := func(name string, n int64) (cuts int64) {
+				before := p.cuts.Load()
+				recs := make([]store.Authorization, callers)
+				p.left.Store(n)
+				each(func(ctx context.Context, i int) {
+					c := candidate(fmt.Sprint(name, i))
+					rec, created, err := s.GetOrCreate(ctx, c)
+					if err != nil || !created || rec.TokenHash != c.TokenHash || rec.Owner != c.Owner {
+						t.Errorf("cut after %d bytes: created %t, of %q, %v; want created", n, created, rec.Owner, err)
+					}
+					recs[i] = rec
+				})
+				p.left.Store(-1)
+				for i, rec := range recs {
+					if rows, err := direct.List(t.Context(), store.Query{Owner: fmt.Sprint(name, i), Limit: 10}); err != nil || len(rows) != 1 || rows[0].ID != rec.ID {
+						t.Errorf("cut after %d bytes: the database has %d rows, %v; want %d alone", n, len(rows), err, rec.ID)
+					}
+				}
+				p.left.Store(n)
+				each(func(ctx context.Context, i int) {
+					if got, _, err := s.Lookup(ctx, recs[i].TokenHash); err != nil || got.ID != recs[i].ID {
+						t.Errorf("cut after %d bytes: Lookup of %d = %d, %v", n, recs[i].ID, got.ID, err)
+					}
+				})
+				p.left.Store(n)
+				each(func(ctx context.Context, i int) {
+					got, created, err := s.GetOrCreate(ctx, candidate(fmt.Sprint(name, i)))
+					if err != nil || created || got.ID != recs[i].ID {
+						t.Errorf("cut after %d bytes: GetOrCreate of %d = %d, created %t, %v", n, recs[i].ID, got.ID, created, err)
+					}
+				})
+				p.left.Store(-1)
+				return p.cuts.Load() - before
+			}
+			for i := range 3 { // prepares the statements
+				run(fmt.Sprint("warm ", i, " "), -1)
+			}
+			cut := int64(0)
+			for n := int64(0); !t.Failed(); n += cutStep(37) {
+				cuts := run(fmt.Sprint("cut at ", n, " "), n)
+				if cut += cuts; cuts == 0 { // n is past the last answer
+					t.Logf("%d cuts, up to %d bytes", cut, n)
+					if n < 1500 {
+						t.Fatalf("only %d bytes were cut: the proxy does not see the answers", n)
+					}
+					return
+				}
+			}
+		})
 	}
 }

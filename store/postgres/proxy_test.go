@@ -21,6 +21,9 @@ type proxy struct {
 	left atomic.Int64
 	// cuts counts the connections that were cut.
 	cuts atomic.Int64
+	// dialled counts the connections that clients have made, sent what came from
+	// clients: a statement and its parameters at most times at once.
+	dialled, sent atomic.Int64
 	// swallow loses every byte, in both directions, and keeps the connections
 	// open.
 	swallow atomic.Bool
@@ -58,6 +61,7 @@ func (p *proxy) serve() {
 		if err != nil {
 			return
 		}
+		p.dialled.Add(1)
 		server, err := net.Dial("tcp", p.server)
 		if err != nil {
 			_ = client.Close()
@@ -86,6 +90,9 @@ func (p *proxy) copy(to io.Writer, from io.Reader, answers bool, hangUp func()) 
 		n, err := from.Read(buf)
 		if p.swallow.Load() {
 			n = 0
+		}
+		if !answers {
+			p.sent.Add(1)
 		}
 		cut := false
 		if left := p.left.Load(); answers && n > 0 && left >= 0 {
