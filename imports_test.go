@@ -27,7 +27,7 @@ var mayImport = map[string][]string{
 	"store/postgres":   {"./store", "./store/internal", "./internal/migrate", "./internal/sqlerr", "github.com/lib/pq"},
 	"authztest":        {".", "./store/memory", "github.com/google/uuid"}, // for the tests of hosts
 	"cache":            {".", "./store", "github.com/maypok86/otter/v2"},
-	"internal/migrate": {"./store"},
+	"internal/migrate": {"./store", "./internal/sqlerr"},
 	"internal/sqlerr":  {}, // by the methods of errors: no driver
 	"account":          {".", "./store", "./internal/migrate", "./internal/sqlerr", "golang.org/x/crypto", "github.com/pquerna/otp"},
 	"client":           {"github.com/google/uuid"}, // not ".": a command-line tool links no server

@@ -39,8 +39,8 @@ func SQLite(db *sql.DB) Backend {
 // transaction mode can stand between. How long a server that hangs can hold a connection is
 // up to db: lib/pq honours no context then, unless its dialer sets deadlines.
 // Authenticate returns in time nevertheless.
-func Postgres(db *sql.DB) Backend {
-	return &sqlBackend{
+func Postgres(db *sql.DB, options ...PostgresOption) Backend {
+	b := &sqlBackend{
 		db:    db,
 		read:  "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY",
 		write: "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
@@ -50,6 +50,20 @@ func Postgres(db *sql.DB) Backend {
 			Begin:      migrate.Postgres,
 		},
 	}
+	for _, option := range options {
+		option(b)
+	}
+	return b
+}
+
+// PostgresOption is a setting of [Postgres].
+type PostgresOption func(*sqlBackend)
+
+// WithoutAdvisoryLocks has Migrate take no advisory lock, for what speaks
+// PostgreSQL's protocol and has none. Processes that start at once are kept apart
+// all the same.
+func WithoutAdvisoryLocks() PostgresOption {
+	return func(b *sqlBackend) { b.set.Begin = migrate.PostgresWithoutLocks }
 }
 
 // sqlBackend speaks the SQL that both databases understand, word for word.

@@ -97,3 +97,46 @@ func TestLoadRefusesGaps(t *testing.T) {
 	}()
 	set(map[string]string{"001_a.sql": "", "003_c.sql": ""})
 }
+
+// A migration that is left out is recorded, and run by the first Set that wants it.
+func TestSkip(t *testing.T) {
+	db := openDB(t)
+	files := map[string]string{
+		"001_a.sql": "CREATE TABLE a (x INTEGER)",
+		"002_b.sql": "CREATE TABLE b (x INTEGER)",
+		"003_c.sql": "CREATE TABLE c (x INTEGER)",
+	}
+	all, some := set(files), set(files)
+	some.Skip = func(m migrate.Migration) bool { return m.Version == 2 }
+	tables := func() (n int) {
+		t.Helper()
+		if err := db.QueryRow("SELECT COUNT(*) FROM sqlite_master WHERE name IN ('a', 'b', 'c')").Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	for _, step := range []struct {
+		set        migrate.Set
+		before     error // of Check by a Set that wants all
+		wantTables int
+	}{
+		{some, store.ErrSchema, 2}, {some, store.ErrSchema, 2}, {all, store.ErrSchema, 3}, {all, nil, 3}, {some, nil, 3},
+	} {
+		if err := migrate.Check(t.Context(), db, all, missing); !errors.Is(err, step.before) {
+			t.Errorf("Check = %v, want %v", err, step.before)
+		}
+		if err := migrate.Up(t.Context(), db, step.set); err != nil {
+			t.Fatal(err)
+		}
+		if n := tables(); n != step.wantTables {
+			t.Errorf("%d tables, want %d", n, step.wantTables)
+		}
+		if err := migrate.Check(t.Context(), db, step.set, missing); err != nil {
+			t.Error(err)
+		}
+	}
+	var names string
+	if err := db.QueryRow("SELECT GROUP_CONCAT(name) FROM authz_schema").Scan(&names); err != nil || names != "001_a.sql,002_b.sql,003_c.sql" {
+		t.Errorf("recorded: %s, %v", names, err)
+	}
+}
