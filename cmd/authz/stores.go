@@ -163,7 +163,11 @@ func openStore(ctx context.Context, t target) (*stores, error) {
 			return nil, postgresAdvice(err)
 		}
 		db = st.DB()
-		s.Store, s.users, s.ready, s.close = st, account.Postgres(db), st.Ready, func() { _ = st.Close() }
+		var options []account.PostgresOption
+		if !st.AdvisoryLocks() {
+			options = append(options, account.WithoutAdvisoryLocks())
+		}
+		s.Store, s.users, s.ready, s.close = st, account.Postgres(db, options...), st.Ready, func() { _ = st.Close() }
 	}
 	users, err := s.directory(account.Config{})
 	if err == nil {

@@ -31,23 +31,23 @@ func openDB(t *testing.T, dsn string) *sql.DB {
 }
 
 func TestNew(t *testing.T) {
-	run(t, func(t *testing.T) string { return pgtest.DSN(t) }, postgres.New)
+	run(t, func(t *testing.T) string { return pgtest.DSN(t) })
 }
 
 // Behind PgBouncer in transaction mode, pgx must send each statement in one
 // round trip, and keep none.
-func TestNewPooled(t *testing.T) {
+func TestPooled(t *testing.T) {
 	run(t, func(t *testing.T) string {
 		return pgtest.PgBouncer(t, pgtest.DSN(t), 4) + "&default_query_exec_mode=exec"
-	}, postgres.NewPooled)
+	}, postgres.Pooled())
 }
 
-func run(t *testing.T, dsn func(*testing.T) string, newStore func(*sql.DB) *postgres.Store) {
+func run(t *testing.T, dsn func(*testing.T) string, options ...postgres.Option) {
 	storetest.Run(t, func(t *testing.T, n int) []store.Store {
 		url := dsn(t)
 		handles := make([]store.Store, n)
 		for i := range handles {
-			s := newStore(openDB(t, url))
+			s := postgres.New(openDB(t, url), options...)
 			if err := s.Migrate(t.Context()); err != nil {
 				t.Fatal(err)
 			}

@@ -255,6 +255,7 @@ VALUES (1, $1, $2, '', '', '', '', $3, '', 1, 1)`, locked.Owner, locked.ClientID
 			}
 			blocked <- err
 		}()
+		time.Sleep(30 * time.Millisecond) // each alone: they fill the lanes
 	}
 	var wg sync.WaitGroup
 	start := time.Now()

@@ -46,7 +46,7 @@ func ExampleNew() {
 // Watch gets a way of its own to the server.
 func ExampleStore_ListenOn() {
 	ctx := context.Background()
-	s, err := postgres.Open(ctx, "postgres://app@pooler:6432/shop?binary_parameters=yes")
+	s, err := postgres.Open(ctx, "postgres://app@pooler:6432/shop?pool_mode=transaction")
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -13,9 +13,25 @@
 // Behind a pooler that hands each transaction to another server connection,
 // such as PgBouncer in transaction mode, statements cannot be kept prepared,
 // and lib/pq's usual protocol can read another client's answer. Give Open a
-// DSN with binary_parameters=yes, or hand New's sibling [NewPooled] a database
-// that sends each statement in one round trip (with pgx:
+// DSN with pool_mode=transaction or the option [Pooled]; New with that option needs
+// a database that sends each statement in one round trip (with pgx:
 // default_query_exec_mode=exec).
+//
+// # Callers that meet
+//
+// Calls of Lookup, GetByTokenHash and GetOrCreate that are under way at once share
+// statements: nobody waits for company, and who is alone has a statement of their
+// own. Each call has its own answer: an error that is not the database's going
+// away sends the calls of a shared statement on alone. A shared insert waits for
+// another transaction's lock for 100 ms at most, then only the call that wants that
+// very key waits on; and a statement that takes longer than that lets others past.
+//
+// # Other databases
+//
+// For what speaks PostgreSQL's protocol and lacks some of its features there are
+// [WithoutListen] and [WithoutAdvisoryLocks]. Needed are identity columns,
+// INSERT … ON CONFLICT … RETURNING, partial indexes and FOR UPDATE SKIP LOCKED.
+// A database that does not know the statements that callers share gets single ones.
 package postgres
 
 import (
@@ -34,7 +50,6 @@ import (
 
 	"github.com/lib/pq"
 
-	"github.com/seed-926035fd/authz/internal/migrate"
 	"github.com/seed-926035fd/authz/internal/sqlerr"
 	"github.com/seed-926035fd/authz/store"
 	"github.com/seed-926035fd/authz/store/internal/sqlstore"
@@ -49,6 +64,7 @@ type Store struct {
 	store.Store       // the contract
 	store.Housekeeper // and what goes with it
 	sql               *sqlstore.Store
+	settings          settings
 	owned             *pq.Config // of Open
 	end               *deadline  // of Open
 	listen            string     // the DSN for Watch
@@ -61,25 +77,21 @@ var (
 
 // New returns a Store on db, which it borrows: closing it is the caller's
 // business. Call Migrate before the first use. It keeps prepared statements, so
-// db must not lead through a pooler in transaction mode: see [NewPooled].
+// db must not lead through a pooler in transaction mode, unless the option [Pooled]
+// says so.
 //
 // Set the pool's bounds before: SetMaxOpenConns, or nothing bounds the calls
 // that wait for a server that hangs; and SetMaxIdleConns to the same, or the
 // pool opens new connections all the time under load.
-func New(db *sql.DB) *Store { return newStore(db, true) }
+func New(db *sql.DB, options ...Option) *Store {
+	settings := newSettings(options)
+	return newStore(db, !settings.pooled, settings)
+}
 
-// NewPooled is New for a db behind a pooler in transaction mode: no statement is
-// kept. The driver must send a statement and its parameters in one round trip.
-func NewPooled(db *sql.DB) *Store { return newStore(db, false) }
-
-func newStore(db *sql.DB, prepared bool) *Store {
+func newStore(db *sql.DB, prepared bool, settings settings) *Store {
 	s := sqlstore.New(db, sqlstore.Dialect{
-		Name: "store/postgres",
-		Schema: migrate.Set{
-			Part:       "store",
-			Migrations: migrate.Load(migrations, "migrations"),
-			Begin:      migrate.Postgres,
-		},
+		Name:   "store/postgres",
+		Schema: settings.schema(),
 		// Under a stricter default, statements here would fail that are right
 		// as they are.
 		Begin:    "BEGIN ISOLATION LEVEL READ COMMITTED",
@@ -96,7 +108,7 @@ func newStore(db *sql.DB, prepared bool) *Store {
 		SkipLocked: "FOR UPDATE SKIP LOCKED",
 		Advice:     advice,
 	})
-	return &Store{Store: s, Housekeeper: s, sql: s}
+	return &Store{Store: s, Housekeeper: s, sql: s, settings: settings}
 }
 
 const (
@@ -106,8 +118,6 @@ const (
 	// patience is how long one answer of the server may take. It frees the
 	// connections of a server that went away without a word.
 	patience = 5 * time.Second
-	// maxConns is the parameter of the DSN that sizes the pool.
-	maxConns = "pool_max_conns"
 )
 
 // Open connects to the database of dsn and migrates it. dsn is what lib/pq
@@ -117,10 +127,13 @@ const (
 // server that takes more than 5 s counts as none. The caller must Close the
 // Store.
 //
-// Behind a pooler in transaction mode Open sets binary_parameters=yes itself,
-// if it can tell: say it in the DSN if the pooler goes round-robin.
+// The options can stand in the DSN too, for those who configure a program:
+// pool_mode=transaction is [Pooled], listen=off [WithoutListen], advisory_locks=off
+// [WithoutAdvisoryLocks]; pool_mode=session, listen=on and advisory_locks=on are
+// what holds anyway. Open mostly notices a pooler in transaction mode by itself, but
+// not one that goes round-robin.
 // No error of Open holds the password.
-func Open(ctx context.Context, dsn string) (*Store, error) {
+func Open(ctx context.Context, dsn string, options ...Option) (*Store, error) {
 	cfg, err := pq.NewConfig(dsn)
 	if err != nil {
 		// Its text can quote the DSN, and so the password.
@@ -133,13 +146,18 @@ func Open(ctx context.Context, dsn string) (*Store, error) {
 		}
 		delete(cfg.Runtime, maxConns)
 	}
+	settings := newSettings(options)
+	if err := settings.take(cfg.Runtime); err != nil {
+		return nil, fmt.Errorf("store/postgres: open: %w", err)
+	}
+	cfg.BinaryParameters = cfg.BinaryParameters || settings.pooled
 	if cfg.ConnectTimeout == 0 {
 		cfg.ConnectTimeout = patience
 	}
 	if cfg.ApplicationName == "" && cfg.FallbackApplicationName == "" {
 		cfg.FallbackApplicationName = "authz"
 	}
-	s, err := connect(ctx, cfg, conns)
+	s, err := connect(ctx, cfg, conns, settings)
 	if err != nil {
 		return nil, err
 	}
@@ -153,21 +171,28 @@ func Open(ctx context.Context, dsn string) (*Store, error) {
 		}
 		if pooled {
 			cfg.BinaryParameters = true
-			if s, err = connect(ctx, cfg, conns); err != nil {
+			if s, err = connect(ctx, cfg, conns, settings); err != nil {
 				return nil, err
 			}
 		}
+	}
+	if settings.pooled {
+		if err := checkPooled(ctx, s.DB()); err != nil {
+			_ = s.Close()
+			return nil, fmt.Errorf("store/postgres: open: %w", err)
+		}
+	} else {
+		s.listen = withoutOurs(dsn) // a pooler hears nothing: see ListenOn
 	}
 	if err := s.Migrate(ctx); err != nil {
 		_ = s.Close()
 		return nil, err
 	}
-	s.listen = withoutMaxConns(dsn)
 	return s, nil
 }
 
 // connect returns a Store on a pool of its own, which has answered once.
-func connect(ctx context.Context, cfg pq.Config, conns int) (*Store, error) {
+func connect(ctx context.Context, cfg pq.Config, conns int, settings settings) (*Store, error) {
 	end := new(deadline)
 	db, err := openDB(cfg, dialer{patience, end})
 	if err != nil {
@@ -175,7 +200,7 @@ func connect(ctx context.Context, cfg pq.Config, conns int) (*Store, error) {
 	}
 	db.SetMaxOpenConns(conns)
 	db.SetMaxIdleConns(conns)
-	s := newStore(db, !cfg.BinaryParameters)
+	s := newStore(db, !cfg.BinaryParameters, settings)
 	s.owned, s.end = &cfg, end
 	// Nothing is repeated here: who starts a program wants to hear at once
 	// that the address is wrong.
@@ -210,6 +235,11 @@ func pooled(ctx context.Context, db *sql.DB) (bool, error) {
 // newer version of this module has migrated: errors.Is(err, store.ErrSchema).
 func (s *Store) Migrate(ctx context.Context) error {
 	if s.owned == nil {
+		if s.settings.pooled {
+			if err := checkPooled(ctx, s.DB()); err != nil {
+				return fmt.Errorf("store/postgres: migrate: %w", err)
+			}
+		}
 		return s.sql.Migrate(ctx, s.sql.DB())
 	}
 	// A migration may take longer than any other statement, and so may the
@@ -230,6 +260,10 @@ func (s *Store) Ready(ctx context.Context) error { return s.sql.Ready(ctx) }
 // host, such as those of package account. The caller must not close it. After
 // Open, none of its statements may go without an answer for more than 5 s.
 func (s *Store) DB() *sql.DB { return s.sql.DB() }
+
+// AdvisoryLocks reports whether Migrate takes advisory locks, for others who
+// migrate in the same database.
+func (s *Store) AdvisoryLocks() bool { return !s.settings.withoutAdvisoryLocks }
 
 // Close ends the Store: it closes its statements, and the database if Open
 // opened it. Calls under way fail. A server that does not answer holds it up
@@ -346,7 +380,7 @@ func (c *boundedConn) next() time.Time {
 func advice(err error) string {
 	switch sqlerr.State(err) {
 	case "26000", "42P05": // invalid_sql_statement_name, duplicate_prepared_statement
-		return "a pooler in transaction mode stands between: add binary_parameters=yes to the DSN, or use NewPooled"
+		return "a pooler in transaction mode stands between: add pool_mode=transaction to the DSN, or give New the option Pooled"
 	case "42501": // insufficient_privilege
 		return "grant the user of the DSN what is missing"
 	case "53100": // disk_full

@@ -89,9 +89,9 @@ func TestOpenNoticesThePooler(t *testing.T) {
 	storetest.Run(t, pooled(open))
 }
 
-func TestNewPooled(t *testing.T) {
+func TestNewBehindAPooler(t *testing.T) {
 	storetest.Run(t, pooled(func(t *testing.T, dsn string) *postgres.Store {
-		s := postgres.NewPooled(openDB(t, dsn+"&binary_parameters=yes"))
+		s := postgres.New(openDB(t, dsn+"&binary_parameters=yes"), postgres.Pooled())
 		if err := s.Migrate(t.Context()); err != nil {
 			t.Fatal(err)
 		}

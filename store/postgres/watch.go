@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/url"
-	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -33,26 +31,14 @@ const (
 // ListenOn sets the DSN of the connection on which Watch listens. It is for hosts
 // whose pool leads through a pooler in transaction mode, where LISTEN hears
 // nothing: name the server itself here. Without it a Store of Open listens on
-// Open's DSN, and one of New cannot listen at all. Call it before Watch.
+// Open's DSN, and one of New, or with the option [Pooled], cannot listen at all.
+// Call it before Watch.
 func (s *Store) ListenOn(dsn string) error {
 	if _, err := pq.NewConfig(dsn); err != nil { // its text can quote the DSN, and so the password
 		return errors.New("store/postgres: listen: the DSN is neither a valid postgres:// URL nor a list of key=value pairs that lib/pq knows")
 	}
-	s.listen = withoutMaxConns(dsn)
+	s.listen = withoutOurs(dsn)
 	return nil
-}
-
-var maxConnsPair = regexp.MustCompile(`(^|\s)` + maxConns + `\s*=\s*('[^']*'|\S*)`)
-
-// withoutMaxConns takes out the parameter that only Open knows.
-func withoutMaxConns(dsn string) string {
-	if u, err := url.Parse(dsn); err == nil && strings.HasPrefix(u.Scheme, "postgres") {
-		query := u.Query()
-		query.Del(maxConns)
-		u.RawQuery = query.Encode()
-		return u.String()
-	}
-	return maxConnsPair.ReplaceAllString(dsn, "$1")
 }
 
 // Watch implements [store.Watcher] with LISTEN on a connection of its own, to
@@ -61,6 +47,9 @@ func withoutMaxConns(dsn string) string {
 // the connection that listens. lib/pq's Listener is used for one connection only,
 // since it can go deaf without a word: whatever happens to it ends Watch.
 func (s *Store) Watch(ctx context.Context, o store.Observer) error {
+	if s.settings.withoutListen {
+		return fmt.Errorf("store/postgres: watch: it is switched off (listen=off, WithoutListen): %w", errors.ErrUnsupported)
+	}
 	if s.listen == "" {
 		return fmt.Errorf("store/postgres: watch: there is no DSN to listen on: call ListenOn: %w", errors.ErrUnsupported)
 	}
@@ -178,18 +167,24 @@ func (s *Store) channel(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, silence)
 	defer cancel()
 	type result struct {
-		name string
-		err  error
+		name  string
+		feeds bool
+		err   error
 	}
 	done := make(chan result, 1)
 	leave(ctx, func() {
 		var r result
-		r.err = s.DB().QueryRowContext(ctx, `SELECT CAST('authz_changes.' || nspname AS name) FROM pg_namespace
-WHERE oid = (SELECT relnamespace FROM pg_class WHERE oid = 'authz_authorizations'::regclass)`).Scan(&r.name)
+		r.err = s.DB().QueryRowContext(ctx, `SELECT CAST('authz_changes.' || nspname AS name),
+	EXISTS (SELECT 1 FROM pg_trigger WHERE tgrelid = 'authz_authorizations'::regclass AND tgname = 'authz_deleted')
+FROM pg_namespace
+WHERE oid = (SELECT relnamespace FROM pg_class WHERE oid = 'authz_authorizations'::regclass)`).Scan(&r.name, &r.feeds)
 		done <- r
 	})
 	select {
 	case r := <-done:
+		if r.err == nil && !r.feeds { // it would hear heartbeats, and no change
+			r.err = fmt.Errorf("the triggers that tell of changes were left out by a Store with WithoutListen: run Migrate (authz migrate on the command line): %w", store.ErrSchema)
+		}
 		return r.name, r.err
 	default:
 		return "", ctx.Err()
