@@ -195,6 +195,13 @@ func lockMigrations(t *testing.T) (base string, fresh func(t *testing.T) string)
 		_ = s.Close()
 		t.Fatal("a migration with advisory locks did not wait for the one that is held")
 	}
+	ctx, cancel = context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	s, err := postgres.Open(ctx, base, postgres.WithoutListen(), postgres.WithoutAdvisoryLocks())
+	if err != nil { // and the rest of the test would hang
+		t.Fatal(err)
+	}
+	_ = s.Close()
 	return base, func(t *testing.T) string {
 		t.Helper()
 		name := "s_" + strings.ToLower(rand.Text())
