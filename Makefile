@@ -7,10 +7,10 @@ export GO PKGS FUZZTIME
 
 LINTER = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: help test unit processes fmt vet staticcheck fuzz cross cover lint bench bench-quick bench-revocation
+.PHONY: help test unit processes fmt vet staticcheck fuzz cross cover lint bench bench-quick bench-hydra bench-revocation
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 test: ## everything that must pass: format, vet, staticcheck, race tests on real PostgreSQL and SQLite, fuzzing, cross builds
 	@bash scripts/check.sh fmt vet staticcheck unit processes fuzz cross
@@ -31,8 +31,9 @@ lint: ## golangci-lint with .golangci.yml
 	@if command -v golangci-lint >/dev/null; then golangci-lint run $(or $(PKGS),./...); \
 	else $(GO) run $(LINTER) run $(or $(PKGS),./...); fi
 
+bench: ## measure beside limits and peers, some 15 minutes on a quiet machine: writes docs/performance.md and its plots
+bench-quick: ## the same roughly, in under three minutes: writes nothing
+bench-hydra: ## build ory/hydra, for bench to measure beside
 bench-revocation: ## how late other processes hear of a revocation: writes docs/revocation.md
+bench bench-quick bench-hydra bench-revocation:
 	@$(MAKE) -C bench $@
-
-bench bench-quick: ## the benchmarks in bench/, whole or in about a minute
-	@if [ -e bench/Makefile ]; then $(MAKE) -C bench $@; else echo "there is no bench/Makefile yet" >&2; exit 1; fi

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/seed-926035fd/authz"
 	"github.com/seed-926035fd/authz/store"
@@ -27,6 +26,12 @@ var openers = map[string]func(*data, options) (*backend, error){
 	"http":     openHTTP,
 }
 
+// backendNames are all of them, in the order of the report.
+var backendNames = []string{"sqlite", "postgres", "memory", "peers", "http"}
+
+// callerCounts are the points of the curves.
+var callerCounts = []int{1, 2, 4, 8, 16, 32, 64}
+
 // The names of the subjects.
 const (
 	byRaw     = "raw"
@@ -40,8 +45,7 @@ var (
 	errWrong      = errors.New("another record than asked for")
 )
 
-// raw are the least statements that do the same as the store; nil where there
-// is no database below it.
+// raw are the least statements that do the same as the store, or the least maps.
 type raw interface {
 	byKey(ctx context.Context, owner, clientID, fingerprint string) (rawRecord, error)
 	byHash(ctx context.Context, hash []byte) (rawRecord, error)
@@ -49,12 +53,18 @@ type raw interface {
 }
 
 // storeCases is the table of what is measured on a store, in the order of the
-// report: creations last, so that the others see the table as it was loaded.
-func storeCases(d *data, s store.Store, r raw) ([]*benchCase, error) {
+// report: creations last, so that the others see the table as it was loaded. The
+// Manager is started, as in a host: it keeps apps while it hears of changes.
+func storeCases(d *data, s store.Store, r raw) (cases []*benchCase, end func(), err error) {
+	ctx := context.Background()
 	m, err := authz.New(s, authz.Config{})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	if err := m.Start(ctx); err != nil {
+		return nil, nil, err
+	}
+	end = func() { _ = m.Close(ctx) }
 
 	existing := []subject{
 		{name: byRaw, op: func(ctx context.Context, w *worker) error {
@@ -62,14 +72,14 @@ func storeCases(d *data, s store.Store, r raw) ([]*benchCase, error) {
 			rec, err := r.byKey(ctx, k.Owner, k.ClientID, k.Fingerprint)
 			return check(err, rec.owner == k.Owner, errWrong)
 		}},
-		{name: byStore, wanted: 0.85, op: func(ctx context.Context, w *worker) error {
+		{name: byStore, op: func(ctx context.Context, w *worker) error {
 			k := d.pick(w)
 			candidate := *k
 			candidate.TokenHash = store.Hash{1} // a new token, as a Manager makes one each time
 			rec, created, err := s.GetOrCreate(ctx, candidate)
 			return errors.Join(check(err, !created, errCreated), check(err, rec.Owner == k.Owner, errWrong))
 		}},
-		{name: byManager, wanted: 0.85, op: func(ctx context.Context, w *worker) error {
+		{name: byManager, op: func(ctx context.Context, w *worker) error {
 			k := d.pick(w)
 			res, err := m.GetOrCreate(ctx, d.request(k.Owner))
 			return errors.Join(check(err, !res.Created, errCreated), check(err, res.Authorization.Owner == k.Owner, errWrong))
@@ -81,12 +91,12 @@ func storeCases(d *data, s store.Store, r raw) ([]*benchCase, error) {
 			rec, err := r.byHash(ctx, k.TokenHash[:])
 			return check(err, rec.owner == k.Owner, errWrong)
 		}},
-		{name: byStore, wanted: 0.85, op: func(ctx context.Context, w *worker) error {
+		{name: byStore, op: func(ctx context.Context, w *worker) error {
 			k := d.pick(w)
-			rec, err := s.GetByTokenHash(ctx, k.TokenHash)
+			rec, _, err := s.Lookup(ctx, k.TokenHash)
 			return check(err, rec.Owner == k.Owner, errWrong)
 		}},
-		{name: byManager, wanted: 0.85, op: func(ctx context.Context, w *worker) error {
+		{name: byManager, op: func(ctx context.Context, w *worker) error {
 			i := w.rng.IntN(len(d.recs))
 			rec, err := m.Verify(ctx, d.tokens[i])
 			return check(err, err == nil && rec.Owner == d.recs[i].Owner, errWrong)
@@ -98,37 +108,30 @@ func storeCases(d *data, s store.Store, r raw) ([]*benchCase, error) {
 			id, err := r.insert(ctx, &rec)
 			return check(err, id > 0, errNotCreated)
 		}},
-		{name: byStore, wanted: 0.85, op: func(ctx context.Context, w *worker) error {
+		{name: byStore, op: func(ctx context.Context, w *worker) error {
 			_, created, err := s.GetOrCreate(ctx, d.candidate(w))
 			return check(err, created, errNotCreated)
 		}},
-		{name: byManager, wanted: 0.85, op: func(ctx context.Context, w *worker) error {
+		{name: byManager, op: func(ctx context.Context, w *worker) error {
 			res, err := m.GetOrCreate(ctx, d.request(d.newOwner()))
 			return check(err, res.Created, errNotCreated)
 		}},
 	}
 
-	const one, many = 1, 32
-	cases := []*benchCase{
-		{name: "existing", callers: one, subjects: existing},
-		{name: "existing-background", callers: one, background: true, subjects: existing},
-		{name: "existing", callers: many, subjects: existing},
-		{name: "verify", callers: one, subjects: verify},
-		{name: "verify", callers: many, subjects: verify},
-		{name: "create", callers: one, subjects: creation},
-		{name: "create", callers: many, subjects: creation},
+	add := func(name string, callers int, background bool, subjects []subject) {
+		cases = append(cases, &benchCase{name: name, callers: callers, background: background, base: true, subjects: subjects})
 	}
-	if r != nil {
-		for _, c := range cases {
-			c.base = true
-		}
-		return cases, nil
+	for _, callers := range callerCounts {
+		add("existing", callers, false, existing)
 	}
-	cases = slices.DeleteFunc(cases, func(c *benchCase) bool { return c.background }) // nothing there watches a context
-	for _, c := range cases {
-		c.subjects = c.subjects[1:]
+	add("existing-background", 1, true, existing)
+	for _, callers := range callerCounts {
+		add("verify", callers, false, verify)
 	}
-	return cases, nil
+	for _, callers := range callerCounts {
+		add("create", callers, false, creation)
+	}
+	return cases, end, nil
 }
 
 // check returns err, or otherwise if what was expected is not so.

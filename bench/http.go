@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/seed-926035fd/authz"
@@ -22,26 +24,20 @@ const (
 
 const httpCallers = 32
 
-// openHTTP measures a handler behind authz's middleware beside the same handler
-// behind a check written by hand: servers of their own on the loopback, 32
-// connections to each that are kept alive, one request on the way on each.
-func openHTTP(d *data, _ options) (b *backend, err error) {
-	var closers []func()
-	end := func() {
-		for _, c := range closers {
-			c()
-		}
-	}
+// openHTTP measures servers of their own on the loopback, 32 connections to each
+// that are kept alive, one request on the way on each.
+func openHTTP(d *data, o options) (b *backend, err error) {
+	var site site
 	defer func() {
 		if err != nil {
-			end()
+			site.close()
 		}
 	}()
 	m, closeManager, err := cachedManager(d)
 	if err != nil {
 		return nil, err
 	}
-	closers = append(closers, closeManager)
+	site.closers = append(site.closers, closeManager)
 	f, err := newFloor(d)
 	if err != nil {
 		return nil, err
@@ -51,52 +47,96 @@ func openHTTP(d *data, _ options) (b *backend, err error) {
 		return nil, err
 	}
 
-	var subjects []subject
+	var hellos []subject
 	for _, server := range []struct {
 		name    string
-		wanted  float64
 		handler http.Handler // nil for none: sockets alone
 	}{
-		{byMiddleware, 0, middleware(http.HandlerFunc(hello))},
-		{byHand, 0.9, checkByHand(f, http.HandlerFunc(hello))},
-		{byNothing, 0, http.HandlerFunc(hello)},
-		{bySockets, 0, nil},
+		{byMiddleware, middleware(http.HandlerFunc(hello))},
+		{byHand, checkByHand(f, http.HandlerFunc(hello))},
+		{byNothing, http.HandlerFunc(hello)},
+		{bySockets, nil},
 	} {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		addr, err := site.serve(server.handler)
 		if err != nil {
 			return nil, err
 		}
-		if server.handler != nil {
-			s := &http.Server{Handler: server.handler}
-			closers = append(closers, func() { _ = s.Close() })
-			go s.Serve(l)
-		} else {
-			closers = append(closers, func() { _ = l.Close() })
-			go serveSockets(l)
-		}
-		conns := make([]*httpConn, httpCallers)
-		for i := range conns {
-			if conns[i], err = dial(l.Addr().String()); err != nil {
-				return nil, err
-			}
-			closers = append(closers, func() { _ = conns[i].c.Close() })
+		conns, err := site.dial(addr, httpCallers)
+		if err != nil {
+			return nil, err
 		}
 		if server.handler != nil && server.name != byNothing {
-			if err := refuses(l.Addr().String()); err != nil {
+			if err := refuses(addr); err != nil {
 				return nil, fmt.Errorf("%s: %w", server.name, err)
 			}
 		}
-		subjects = append(subjects, subject{name: server.name, wanted: server.wanted, op: func(_ context.Context, w *worker) error {
+		hellos = append(hellos, subject{name: server.name, op: func(_ context.Context, w *worker) error {
 			return conns[w.id].get(d.tokens[w.rng.IntN(len(d.tokens))])
 		}})
 	}
+	handler, err := authz.NewHandler(m, authz.HandlerConfig{Authenticator: hostUsers()})
+	if err != nil {
+		return nil, err
+	}
+	puts, err := putSubjects(&site, d, handler)
+	if err != nil {
+		return nil, err
+	}
+	introspections, hydra, err := introspectSubjects(&site, d, handler, o)
+	if err != nil {
+		return nil, err
+	}
 	return &backend{
-		about: "GET of “hello” with a Bearer token over net/http on the loopback: behind authz's middleware, behind SHA-256 and a map written by hand, and with no check. " +
-			"“sockets” answers without HTTP: half of what it takes is the client's, which every row holds.",
+		about: "net/http on the loopback. GET of “hello” with a Bearer token: behind authz's middleware, behind SHA-256 and a map written by hand, and with no check; " +
+			"“sockets” answers without HTTP: half of what it takes is the client's, which every row holds. " +
+			"PUT: the API's get-or-create of an existing one, for a host whose users have a password that is only compared, beside a handler that decodes the same JSON and encodes the same answer. " +
+			"Whose token it is: the middleware in a process, beside introspection (RFC 7662) by POST, of authz and of " + hydra,
 		ratio: "authz ÷ it",
-		cases: []*benchCase{{name: "hello", callers: httpCallers, base: true, inverse: true, subjects: subjects}},
-		close: end,
+		cases: []*benchCase{
+			{name: "hello", callers: httpCallers, base: true, inverse: true, subjects: hellos},
+			{name: "put", callers: httpCallers, base: true, inverse: true, subjects: puts},
+			{name: "introspect", callers: httpCallers, base: true, inverse: true, subjects: append(hellos[:1:1], introspections...)},
+		},
+		close: site.close,
 	}, nil
+}
+
+// site is a number of servers, with those who ask them.
+type site struct{ closers []func() }
+
+func (s *site) close() {
+	for _, c := range slices.Backward(s.closers) {
+		c()
+	}
+}
+
+// serve starts a server and returns where it listens.
+func (s *site) serve(h http.Handler) (addr string, err error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	if h == nil {
+		s.closers = append(s.closers, func() { _ = l.Close() })
+		go serveSockets(l)
+		return l.Addr().String(), nil
+	}
+	server := &http.Server{Handler: h}
+	s.closers = append(s.closers, func() { _ = server.Close() })
+	go server.Serve(l)
+	return l.Addr().String(), nil
+}
+
+func (s *site) dial(addr string, n int) ([]*httpConn, error) {
+	conns := make([]*httpConn, n)
+	for i := range conns {
+		var err error
+		if conns[i], err = dial(addr); err != nil {
+			return nil, err
+		}
+		s.closers = append(s.closers, func() { _ = conns[i].c.Close() })
+	}
+	return conns, nil
 }
 
 // checkByHand is the least: it tells the handler nothing.
@@ -172,7 +212,7 @@ type httpConn struct {
 	c   net.Conn
 	req []byte
 	at  int // where the token stands in req
-	buf [1024]byte
+	buf [4096]byte
 }
 
 func dial(addr string) (*httpConn, error) {
@@ -207,6 +247,39 @@ func (h *httpConn) get(token string) error {
 		}
 		if n >= len(end) && string(got[n-len(end):]) == end {
 			return nil
+		}
+	}
+}
+
+// ask sends any request and returns the answer's body, which is valid until the
+// next one. The answer must be 200 or 201, and say how long it is.
+func (h *httpConn) ask(req []byte) ([]byte, error) {
+	if _, err := h.c.Write(req); err != nil {
+		return nil, err
+	}
+	const status, length = "HTTP/1.1 20", "\r\nContent-Length: "
+	for n, end, body := 0, 0, 0; ; {
+		read, err := h.c.Read(h.buf[n:])
+		if err != nil {
+			return nil, err
+		}
+		n += read
+		if end == 0 {
+			head, _, whole := bytes.Cut(h.buf[:n], endOfHead)
+			if !whole {
+				continue
+			}
+			_, rest, ok := bytes.Cut(head, []byte(length))
+			size, _, _ := bytes.Cut(rest, []byte("\r\n"))
+			long, err := strconv.Atoi(string(size))
+			if !ok || err != nil || !bytes.HasPrefix(head, []byte(status)) {
+				return nil, fmt.Errorf("answer %q", h.buf[:n])
+			}
+			body = len(head) + len(endOfHead)
+			end = body + long
+		}
+		if n >= end {
+			return h.buf[body:end], nil
 		}
 	}
 }

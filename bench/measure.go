@@ -14,7 +14,8 @@ import (
 
 // plan says how often and how long to measure.
 type plan struct {
-	passes int
+	rounds int // of everything, so that what is measured of a case is spread in time
+	passes int // of each subject in a round
 	pass   time.Duration
 }
 
@@ -27,11 +28,6 @@ type worker struct {
 // subject is one way of doing what a case is about.
 type subject struct {
 	name string
-	// wanted is the ratio to the base that we want to reach, or that of the
-	// base to this where the case is inverse; 0: none.
-	wanted float64
-	// noAllocs says that it should allocate nothing.
-	noAllocs bool
 	// op does it once.
 	op func(ctx context.Context, w *worker) error
 	// begin, if set, runs before each pass, outside the measured time.
@@ -49,28 +45,61 @@ type benchCase struct {
 	// fast as each of them it is.
 	inverse  bool
 	subjects []subject
+	// gauge, if set, stands for the subjects: it takes figures of its own.
+	gauge func(ctx context.Context, p plan) ([]figure, error)
+}
+
+// figure is something else than a rate.
+type figure struct {
+	name, unit string
+	value      float64
 }
 
 func (c *benchCase) id(backend string) string {
 	return fmt.Sprintf("%s/%s/%d", backend, c.name, c.callers)
 }
 
-// result holds what was measured of a case: a row for each subject.
+// result holds what was measured of a case: a row for each subject, or the
+// figures of its gauge.
 type result struct {
+	id      string
 	name    string
 	callers int
 	base    bool
 	inverse bool
+	ends    []int // how many passes there were at the end of each round
 	rows    []*resultRow
+	figures [][]figure // of each round
 	err     error
 }
 
 // resultRow has a value for each whole pass.
 type resultRow struct {
-	subject
+	name   string
 	rates  []float64 // operations per second
 	cpu    []float64 // microseconds of this process for each operation
 	allocs []float64 // for each operation, in this process
+}
+
+func newResult(id string, c *benchCase) *result {
+	r := &result{id: id, name: c.name, callers: c.callers, base: c.base, inverse: c.inverse}
+	for _, s := range c.subjects {
+		r.rows = append(r.rows, &resultRow{name: s.name})
+	}
+	return r
+}
+
+// byRound returns the median of each round, of a value for each pass.
+func (r *result) byRound(passes []float64) []float64 {
+	var medians []float64
+	begin := 0
+	for _, end := range r.ends {
+		if end > begin {
+			medians = append(medians, median(passes[begin:end]))
+		}
+		begin = end
+	}
+	return medians
 }
 
 // ratios are the rates of the row over those of the base, or the inverse, pass
@@ -94,62 +123,83 @@ const (
 	sliceOfMany = 100 * time.Millisecond
 )
 
-// measure runs the subjects of a case in turn, pass after pass. A pass counts
-// for all subjects or, if ctx ends in it, for none.
-func measure(ctx context.Context, id string, c *benchCase, p plan, at func(pass int)) *result {
-	res := &result{name: c.name, callers: c.callers, base: c.base, inverse: c.inverse}
-	for _, s := range c.subjects {
-		res.rows = append(res.rows, &resultRow{subject: s})
+// round measures c once more, pass after pass: its subjects in turn. A pass
+// counts for all subjects or, if ctx ends in it, for none.
+func (r *result) round(ctx context.Context, c *benchCase, p plan, at func(pass int)) {
+	if c.gauge != nil {
+		at(1)
+		var figures []figure
+		pprof.Do(ctx, pprof.Labels("case", r.id), func(ctx context.Context) {
+			figures, r.err = c.gauge(ctx, p)
+		})
+		switch {
+		case ctx.Err() != nil:
+			r.err = nil // the interrupt's
+		case r.err == nil:
+			r.figures = append(r.figures, figures)
+		}
+		return
 	}
-	slice := sliceOfOne
-	if c.callers > 1 {
-		slice = sliceOfMany
-	}
+	defer func() { r.ends = append(r.ends, len(r.rows[0].rates)) }()
 	for pass := range p.passes + 1 {
 		length := p.pass
 		if pass == 0 { // warms up: statements are prepared, caches filled
 			length = p.pass / 5
 		}
 		at(pass)
-		for i := range res.rows {
-			if begin := res.rows[i].begin; begin != nil {
-				if res.err = begin(); res.err != nil {
-					return res
-				}
-			}
+		sums, err := r.pass(ctx, c, length)
+		if err != nil {
+			r.err = err
+			return
 		}
-		runtime.GC()
-		sums := make([]usage, len(res.rows))
-		turns := max(1, int(length/slice))
-		for range turns {
-			// In a random order: whoever comes after one that makes much
-			// garbage pays for a part of it.
-			for _, i := range rand.Perm(len(res.rows)) {
-				s := &res.rows[i].subject
-				var err error
-				pprof.Do(context.Background(), pprof.Labels("case", id, "subject", s.name), func(context.Context) {
-					err = turnOf(ctx, c, s, min(slice, length), &sums[i])
-				})
-				if err != nil {
-					res.err = fmt.Errorf("%s: %w", s.name, err)
-					return res
-				}
-				if ctx.Err() != nil {
-					return res
-				}
-			}
+		if ctx.Err() != nil {
+			return
 		}
 		if pass == 0 {
 			continue
 		}
-		for i, row := range res.rows {
+		for i, row := range r.rows {
 			u, n := sums[i], float64(max(sums[i].ops, 1))
 			row.rates = append(row.rates, n/u.wall.Seconds())
 			row.cpu = append(row.cpu, float64(u.cpu.Nanoseconds())/1e3/n)
 			row.allocs = append(row.allocs, float64(u.allocs)/n)
 		}
 	}
-	return res
+}
+
+// pass lets the subjects take turns until each has had its time.
+func (r *result) pass(ctx context.Context, c *benchCase, length time.Duration) ([]usage, error) {
+	for _, s := range c.subjects {
+		if s.begin != nil {
+			if err := s.begin(); err != nil {
+				return nil, err
+			}
+		}
+	}
+	slice := sliceOfOne
+	if c.callers > 1 {
+		slice = sliceOfMany
+	}
+	runtime.GC()
+	sums := make([]usage, len(c.subjects))
+	for range max(1, int(length/slice)) {
+		// In a random order: whoever comes after one that makes much
+		// garbage pays for a part of it.
+		for _, i := range rand.Perm(len(c.subjects)) {
+			s := &c.subjects[i]
+			var err error
+			pprof.Do(context.Background(), pprof.Labels("case", r.id, "subject", s.name), func(context.Context) {
+				err = turnOf(ctx, c, s, min(slice, length), &sums[i])
+			})
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", s.name, err)
+			}
+			if ctx.Err() != nil {
+				return nil, nil
+			}
+		}
+	}
+	return sums, nil
 }
 
 // usage is what a number of operations took.

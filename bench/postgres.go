@@ -77,10 +77,11 @@ func openPostgres(d *data, o options) (b *backend, err error) {
 	if err != nil {
 		return nil, err
 	}
-	cases, err := storeCases(d, s, r)
+	cases, endCases, err := storeCases(d, s, r)
 	if err != nil {
 		return nil, err
 	}
+	closers = append(closers, endCases)
 	var version, fsync, commit string
 	for setting, to := range map[string]*string{"server_version": &version, "fsync": &fsync, "synchronous_commit": &commit} {
 		if err := db.QueryRow("SHOW " + setting).Scan(to); err != nil {

@@ -14,9 +14,12 @@ import (
 // report is all that was measured.
 type report struct {
 	plan
+	whole       bool // everything was to be measured
 	rows        int
 	when        time.Time
-	sections    []section
+	sections    []*section
+	profiles    map[string]string // of targets that are missed, by their key
+	growth      string            // rows of the table of targets that another program measures
 	interrupted bool
 }
 
@@ -30,11 +33,39 @@ type section struct {
 }
 
 func newReport(o options) *report {
-	return &report{plan: o.plan, rows: o.rows, when: time.Now()}
+	r := &report{plan: o.plan, whole: o.whole, rows: o.rows, when: time.Now(), profiles: map[string]string{}}
+	for _, name := range o.backends {
+		r.sections = append(r.sections, &section{backend: name})
+	}
+	return r
+}
+
+// result returns that of a case, nil if it was not measured.
+func (r *report) result(id string) *result {
+	for _, s := range r.sections {
+		for _, res := range s.results {
+			if res.id == id {
+				return res
+			}
+		}
+	}
+	return nil
+}
+
+// rate is the median of a row, 0 if there is none.
+func (r *report) rate(id, row string) float64 {
+	if res := r.result(id); res != nil {
+		for _, got := range res.rows {
+			if got.name == row && len(got.rates) > 0 {
+				return median(got.rates)
+			}
+		}
+	}
+	return 0
 }
 
 func (r *report) failed() bool {
-	return slices.ContainsFunc(r.sections, func(s section) bool {
+	return slices.ContainsFunc(r.sections, func(s *section) bool {
 		return s.err != nil || slices.ContainsFunc(s.results, func(r *result) bool { return r.err != nil })
 	})
 }
@@ -46,28 +77,61 @@ var titles = map[string]string{
 	"verify":              "verify, not cached",
 	"create":              "get-or-create, new",
 	"verify-memory":       "verify, in memory",
+	"create-memory":       "a new token, in memory",
 	"hello":               "GET with a Bearer token",
+	"put":                 "PUT of an existing one",
+	"introspect":          "whose token is it",
+	"memory":              "memory of the cache",
+	"logins":              "login storm",
+	"logins-spared":       "the same, a processor spared",
 }
 
-// markdown is the report as a document, or as a part of one.
+// markdown is the report as a document.
 func (r *report) markdown() string {
+	return r.head() + "\n" + r.targetTable() + r.tables()
+}
+
+// head says what the figures are.
+func (r *report) head() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "Measured on %s: %s %s/%s, GOMAXPROCS=%d, %d authorizations loaded; medians of %d passes of %s each, interleaved.\n",
-		r.when.UTC().Format("2006-01-02"), runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.GOMAXPROCS(0), r.rows, r.passes, r.pass)
+	fmt.Fprintf(&b, "Measured on %s: %s %s/%s, GOMAXPROCS=%d, %d authorizations loaded; %s of everything, each with %s of %s, interleaved; a ratio is the median of its rounds' medians.\n",
+		r.when.UTC().Format("2006-01-02"), runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.GOMAXPROCS(0), r.rows,
+		count(r.rounds, "round"), count(r.passes, "pass"), r.pass)
 	b.WriteString("“÷ raw” is the rate over that of the raw statement in the same pass, “authz ÷ it” authz's rate over that of the row; **bold** is what misses what is wanted. " +
 		"CPU and allocations are this process's, for each operation.\n")
 	if r.interrupted {
 		b.WriteString("\nInterrupted: incomplete.\n")
 	}
+	return b.String()
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	if strings.HasSuffix(what, "s") {
+		what += "e"
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// tables hold all that was measured, by backend.
+func (r *report) tables() string {
+	var b strings.Builder
 	for _, s := range r.sections {
+		if s.about == "" && s.err == nil {
+			continue // not begun
+		}
 		fmt.Fprintf(&b, "\n### %s\n\n", s.backend)
 		if s.err != nil {
 			fmt.Fprintf(&b, "Not measured: %v\n", s.err)
 			continue
 		}
-		fmt.Fprintf(&b, "%s\n\n", s.about)
-		fmt.Fprintf(&b, "| operation | callers | by | per second | %s | min … max | wanted | CPU µs | allocs |\n", cmp.Or(s.ratio, "÷ raw"))
-		b.WriteString("|---|--:|---|--:|--:|--:|--:|--:|--:|\n")
+		fmt.Fprintf(&b, "%s\n", s.about)
+		if slices.ContainsFunc(s.results, func(r *result) bool { return len(r.rows) > 0 }) {
+			fmt.Fprintf(&b, "\n| operation | callers | by | per second | %s | min … max | wanted | CPU µs | allocs |\n", cmp.Or(s.ratio, "÷ raw"))
+			b.WriteString("|---|--:|---|--:|--:|--:|--:|--:|--:|\n")
+		}
 		for _, res := range s.results {
 			res.markdown(&b)
 		}
@@ -80,7 +144,23 @@ func (r *report) markdown() string {
 	return b.String()
 }
 
+// gauged is the table of a gauge's figures.
+func (r *result) gauged(b *strings.Builder) {
+	if len(r.figures) == 0 {
+		return
+	}
+	fmt.Fprintf(b, "\n| %s | | median | min … max |\n|---|---|--:|--:|\n", titles[r.name])
+	for i, f := range r.figures[0] {
+		var values []float64
+		for _, round := range r.figures {
+			values = append(values, round[i].value)
+		}
+		fmt.Fprintf(b, "| %s | %s | %s | %s … %s |\n", f.name, f.unit, short(median(values)), short(slices.Min(values)), short(slices.Max(values)))
+	}
+}
+
 func (r *result) markdown(b *strings.Builder) {
+	r.gauged(b)
 	for i, row := range r.rows {
 		if len(row.rates) == 0 {
 			continue
@@ -90,18 +170,18 @@ func (r *result) markdown(b *strings.Builder) {
 			ratio = "1"
 		} else if r.base {
 			ratios := r.ratios(row)
-			m := median(ratios)
+			m := median(r.byRound(ratios)) // as a target is judged
 			ratio = fmt.Sprintf("%.2f", m)
 			spread = fmt.Sprintf("%.2f … %.2f", slices.Min(ratios), slices.Max(ratios))
-			if row.wanted > 0 {
-				wanted = strconv.FormatFloat(row.wanted, 'f', -1, 64)
-				if m < row.wanted {
+			if limit := targetOf(r.id, row.name); limit > 0 {
+				wanted = number(limit)
+				if round2(m) < limit {
 					ratio = "**" + ratio + "**"
 				}
 			}
 		}
 		allocs := fmt.Sprintf("%.0f", median(row.allocs))
-		if row.noAllocs && allocs != "0" {
+		if allocs != "0" && unwantedAllocs(r.id, row.name) {
 			allocs = "**" + allocs + "**"
 		}
 		fmt.Fprintf(b, "| %s | %d | %s | %s | %s | %s | %s | %s | %s |\n", titles[r.name], r.callers, row.name,

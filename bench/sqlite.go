@@ -45,9 +45,14 @@ func openSQLite(d *data, _ options) (b *backend, err error) {
 	if err != nil {
 		return nil, err
 	}
-	cases, err := storeCases(d, s, r)
+	cases, endCases, err := storeCases(d, s, r)
 	if err != nil {
 		return nil, err
+	}
+	closeDB := end
+	end = func() {
+		endCases()
+		closeDB()
 	}
 	// Asked, so that the report says what is, not what should be.
 	var version, journal, sync string
