@@ -24,10 +24,12 @@ var openers = map[string]func(*data, options) (*backend, error){
 	"memory":   openMemory,
 	"peers":    openPeers,
 	"http":     openHTTP,
+	"cache":    openCache,
+	"storm":    openStorm,
 }
 
 // backendNames are all of them, in the order of the report.
-var backendNames = []string{"sqlite", "postgres", "memory", "peers", "http"}
+var backendNames = []string{"sqlite", "postgres", "memory", "peers", "http", "cache", "storm"}
 
 // callerCounts are the points of the curves.
 var callerCounts = []int{1, 2, 4, 8, 16, 32, 64}

@@ -169,7 +169,7 @@ func TestRunInterrupted(t *testing.T) {
 		}
 		return stderr.Write(p)
 	})
-	code := run(ctx, []string{"-passes", "1000", "-pass", "5ms", "-rows", "10", "-backends", "memory,sqlite,postgres,peers,http", "-docs", docs}, &stdout, interrupt)
+	code := run(ctx, []string{"-passes", "1000", "-pass", "5ms", "-rows", "10", "-backends", "memory,sqlite,postgres,peers,http,cache,storm", "-docs", docs}, &stdout, interrupt)
 	if code != 130 {
 		t.Errorf("exit code %d, want 130; stderr:\n%s", code, &stderr)
 	}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -38,10 +39,15 @@ func fake() *report {
 		}
 		rep.sections = append(rep.sections, sec)
 	}
-	rep.sections = append(rep.sections, &section{backend: "peers", about: "made up", results: []*result{{
-		id: "peers/verify-memory/1", name: "verify-memory", callers: 1, base: true, inverse: true, ends: ends,
-		rows: []*resultRow{row(byAuthz, 800, 2), row(byFloor, 1000, 0)},
-	}}})
+	rep.sections = append(rep.sections,
+		&section{backend: "peers", about: "made up", results: []*result{{
+			id: "peers/verify-memory/1", name: "verify-memory", callers: 1, base: true, inverse: true, ends: ends,
+			rows: []*resultRow{row(byAuthz, 800, 2), row(byFloor, 1000, 0)},
+		}}},
+		&section{backend: "cache", about: "made up", results: []*result{{
+			id: "cache/memory/1", name: "memory", callers: 1, ends: ends,
+			figures: [][]figure{{{beyondRecord, "bytes", 250}}, {{beyondRecord, "bytes", 190}}, {{beyondRecord, "bytes", 240}}},
+		}}})
 	return rep
 }
 
@@ -58,6 +64,7 @@ func TestTargetTable(t *testing.T) {
 		"0.90 against 3. Nothing is shared yet.\n  - CPU profile: `sleep` 99 %\n",
 		"| at least 0.67 of its rate | 0.80 | 0.80, 0.80, 0.80 |",
 		"| no allocation | **2** | 2, 2, 2 |",
+		"| at most 200 bytes for each beyond key and record | **240** | 250, 190, 240 |",
 		"**, no allocation: 2 against 0. Nobody has said why yet.\n",
 		"| at least 10 times hydra's introspection | not measured in this run (`make bench-hydra` builds it; in runs of their own",
 		rep.growth,
@@ -103,7 +110,7 @@ func TestTargetsAreMeasured(t *testing.T) {
 		if name == "postgres" { // its cases are SQLite's
 			continue
 		}
-		b, err := openers[name](d, options{rows: 10})
+		b, err := openers[name](d, options{rows: 10, cached: 10})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -118,9 +125,36 @@ func TestTargetsAreMeasured(t *testing.T) {
 	for _, target := range targets {
 		key := strings.Replace(target.id+" "+target.row, "postgres/", "sqlite/", 1)
 		id, _, _ := strings.Cut(key, " ")
-		if !found[id] || !found[key] && target.elsewhere == "" {
+		gauge := strings.HasPrefix(id, "cache/") || strings.HasPrefix(id, "storm/") // TestRunGauges
+		if !found[id] || !gauge && !found[key] && target.elsewhere == "" {
 			t.Errorf("nothing measures %s", target.key())
 		}
+	}
+}
+
+// The figures of gauges have the names that targets know.
+func TestRunGauges(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	args := []string{"-rounds", "1", "-pass", "10ms", "-rows", "50", "-cached", "2000", "-backends", "cache,storm", "-run", "^cache/|^storm/logins/"}
+	if code := run(t.Context(), args, &stdout, &stderr); code != 0 {
+		t.Fatalf("exit code %d; stderr:\n%s\nstdout:\n%s", code, &stderr, &stdout)
+	}
+	const figure = ` \| (\*\*)?[\d.]+(\*\*)? \| [\d.]+ \|`
+	for _, target := range targets {
+		if !strings.HasPrefix(target.id, "cache/") && !strings.HasPrefix(target.id, "storm/") {
+			continue
+		}
+		if !regexp.MustCompile(regexp.QuoteMeta(target.path+" | "+target.want) + figure).MatchString(stdout.String()) {
+			t.Errorf("no figure for %s", target.key())
+		}
+	}
+	for _, want := range []string{"| logins | per second | ", "| heap, peak of the storm | MiB | ", "| " + perToken + " | bytes | "} {
+		if !strings.Contains(stdout.String(), want) {
+			t.Errorf("the report lacks %q", want)
+		}
+	}
+	if t.Failed() {
+		t.Log(&stdout)
 	}
 }
 

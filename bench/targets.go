@@ -52,6 +52,10 @@ var targets = slices.Concat(
 		{path: "HTTP, middleware before hello", want: "at least 8 times dex's introspection", id: "http/introspect/32", row: byDex, limit: 8,
 			elsewhere: "its releases are no modules that the proxy has, so it cannot be built here; in runs of their own it answered 7.7 k/s from memory, and hello without a check 74.7 k/s: " + otherRuns},
 		{path: "HTTP, PUT of an existing one, host authenticator without KDF, memory", want: "at least 0.8 of a handler that decodes and encodes the JSON", id: "http/put/32", row: byJSON, limit: 0.8},
+		{path: "memory, cache of 1 M tokens", want: "at most 200 bytes for each beyond key and record", id: "cache/memory/1", row: beyondRecord, limit: 200, most: true, memory: true},
+		{path: "login storm, 64 callers, argon2id: Verify's p99, the call", want: "at most 2 times that without the storm", id: "storm/logins/64", row: stormCall, limit: 2, most: true},
+		{path: "login storm, 64 callers, argon2id: Verify's p99, from when it was due", want: "at most 2 times that without the storm", id: "storm/logins/64", row: stormDue, limit: 2, most: true},
+		{path: "login storm, 64 callers, argon2id: memory", want: "bounded and stated: MiB, a quarter of what 64 hashes at once would take at most", id: "storm/logins/64", row: stormHeap, limit: stormCallers * 19 / 4, most: true, memory: true},
 	},
 )
 
