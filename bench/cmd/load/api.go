@@ -73,7 +73,7 @@ func newAPI(c credentials, conn connection) (*api, error) {
 	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return &api{
 		credentials: c, connection: conn,
-		client: &http.Client{Transport: t, Timeout: conn.timeout, CheckRedirect: stay},
+		client: &http.Client{Transport: t, Timeout: max(patience, conn.timeout), CheckRedirect: stay},
 		prefix: "load-" + strings.ToLower(rand.Text()[:10]) + "-",
 	}, nil
 }
@@ -91,6 +91,8 @@ var errInactive = errors.New("introspection says that a live token is not active
 
 // do runs one operation and returns the name of what was run.
 func (a *api) do(ctx context.Context, op string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, a.timeout)
+	defer cancel()
 	one := a.pool[mathrand.IntN(len(a.pool))] //nolint:gosec // no secret
 	var err error
 	switch op {
@@ -211,14 +213,21 @@ func (a *api) describe(err error) string {
 		secrets = append(secrets, one.Token)
 	}
 	text := err.Error()
+	if u := (*url.Error)(nil); errors.As(err, &u) {
+		text = u.Err.Error() // without the URL, which all have
+	}
 	if s := (*statusError)(nil); errors.As(err, &s) {
 		text = s.body
 	}
 	return redact(text, secrets...)
 }
 
-// helpers is how many requests make and delete tokens at once.
-const helpers = 8
+const (
+	// helpers is how many requests make and delete tokens at once.
+	helpers = 8
+	// patience is for those requests: they come when a server may be busy with the load.
+	patience = 30 * time.Second
+)
 
 // prepare makes the tokens that the load needs.
 func (a *api) prepare(ctx context.Context, n int, p *progress) error {
@@ -248,17 +257,33 @@ func (a *api) prepare(ctx context.Context, n int, p *progress) error {
 	return nil
 }
 
-// cleanUp deletes what has the run's fingerprints.
+// cleanUp deletes what has the run's fingerprints, until there is none: a
+// request that was given up may still make one.
 func (a *api) cleanUp(ctx context.Context, p *progress) error {
-	var ids []int64
+	for range 5 {
+		ids, err := a.remaining(ctx)
+		if err == nil && len(ids) > 0 {
+			err = a.deleteAll(ctx, ids, p)
+		}
+		if err != nil {
+			return errors.New(a.describe(err))
+		}
+		if len(ids) == 0 {
+			return nil
+		}
+	}
+	return errors.New("more are made all the time")
+}
+
+func (a *api) remaining(ctx context.Context) (ids []int64, err error) {
 	for page := 1; ; page++ {
 		var list []authorization
 		query := url.Values{"client_id": {a.ClientID}, "per_page": {"100"}, "page": {strconv.Itoa(page)}}
 		if err := a.send(ctx, http.MethodGet, "/authorizations?"+query.Encode(), nil, a.asUser, http.StatusOK, &list); err != nil {
-			return errors.New(a.describe(err))
+			return nil, err
 		}
 		if len(list) == 0 {
-			break
+			return ids, nil
 		}
 		for _, one := range list {
 			if strings.HasPrefix(one.Fingerprint, a.prefix) {
@@ -266,6 +291,9 @@ func (a *api) cleanUp(ctx context.Context, p *progress) error {
 			}
 		}
 	}
+}
+
+func (a *api) deleteAll(ctx context.Context, ids []int64, p *progress) error {
 	var (
 		group errgroup.Group
 		done  atomic.Int64
@@ -281,8 +309,5 @@ func (a *api) cleanUp(ctx context.Context, p *progress) error {
 			return err
 		})
 	}
-	if err := group.Wait(); err != nil {
-		return errors.New(a.describe(err))
-	}
-	return nil
+	return group.Wait()
 }
