@@ -102,8 +102,7 @@ func TestErrorsOfSharedStatements(t *testing.T) {
 		c := &combined{s: &Store{}}
 		cause := sqlState(tc.state)
 		var errs []error
-		var group *combine.Group[int, int]
-		group = combine.New(1, 100, func(batch []*combine.Call[int, int]) {
+		group := combine.New(1, 100, func(batch []*combine.Call[int, int]) {
 			if len(batch) == 1 { // let others come
 				time.Sleep(20 * time.Millisecond)
 			}
