@@ -7,6 +7,7 @@ package combine
 import (
 	"context"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -50,6 +51,14 @@ type Group[In, Out any] struct {
 	mu    sync.Mutex
 	queue []*Call[In, Out]
 	busy  int // lanes at work
+	turns []*turn
+	armed bool // handOver will come
+}
+
+// turn is a batch at work.
+type turn struct {
+	began time.Time
+	over  bool // its lane is another's
 }
 
 // New returns a Group whose batches run does, at most lanes of them at once, and
@@ -80,6 +89,7 @@ func (g *Group[In, Out]) Do(ctx context.Context, in In) (Out, error) {
 		g.busy++
 	} else {
 		g.queue = append(g.queue, c)
+		g.arm()
 	}
 	g.mu.Unlock()
 	if alone {
@@ -131,9 +141,45 @@ func (g *Group[In, Out]) inTime(batch []*Call[In, Out]) bool {
 		g.run(batch)
 		return true
 	}
-	handOver := time.AfterFunc(g.overdue, func() { g.lane(g.next()) })
+	t := &turn{began: time.Now()}
+	g.mu.Lock()
+	g.turns = append(g.turns, t)
+	g.mu.Unlock()
 	g.run(batch)
-	return handOver.Stop()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.turns = slices.DeleteFunc(g.turns, func(other *turn) bool { return other == t })
+	return !t.over
+}
+
+// arm has handOver come when the first batch is overdue. Only while somebody waits:
+// a timer for each batch would cost a caller who is alone. g.mu is held.
+func (g *Group[In, Out]) arm() {
+	if g.overdue == 0 || g.armed || len(g.queue) == 0 {
+		return
+	}
+	wait := g.overdue
+	for _, t := range g.turns {
+		if !t.over {
+			wait = min(wait, g.overdue-time.Since(t.began))
+		}
+	}
+	g.armed = true
+	time.AfterFunc(wait, g.handOver)
+}
+
+// handOver gives the lanes of overdue batches to those who wait.
+func (g *Group[In, Out]) handOver() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, t := range g.turns {
+		if !t.over && time.Since(t.began) >= g.overdue {
+			t.over = true
+			go func() { g.lane(g.next()) }()
+		}
+	}
+	g.armed = false
+	g.arm()
 }
 
 // next takes the batch that comes next, or ends the lane.
