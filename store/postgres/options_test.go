@@ -114,6 +114,7 @@ func TestPooledIsChecked(t *testing.T) {
 // What the DSN says beside pool_max_conns: wrong values are refused, right ones
 // do not reach the server, on no connection.
 func TestParametersOfTheDSN(t *testing.T) {
+	t.Parallel()
 	base := pgtest.Database(t)
 	for parameters, want := range map[string]string{
 		"pool_mode=statement":            "pool_mode in the DSN must be session or transaction",
@@ -228,6 +229,7 @@ func feeds(t *testing.T, dsn string) (n int) {
 // so that whoever asked for it would wait for ever; there is no trigger and
 // nothing that notifies.
 func TestWithoutListenAndAdvisoryLocks(t *testing.T) {
+	t.Parallel()
 	base, fresh := lockMigrations(t)
 	storetest.Run(t, handles(fresh, func(t *testing.T, dsn string) *postgres.Store { return open(t, dsn+"&listen=off&advisory_locks=off") }))
 	if n := feeds(t, base); n != 0 {
@@ -242,6 +244,7 @@ func TestWithoutListenAndAdvisoryLocks(t *testing.T) {
 // A Manager on such a store verifies and revokes; it answers from memory only
 // where the host has said for how long.
 func TestManagerWithoutListen(t *testing.T) {
+	t.Parallel()
 	_, fresh := lockMigrations(t)
 	for _, unwatched := range []time.Duration{0, time.Hour} {
 		dsn := fresh(t)
@@ -294,6 +297,7 @@ func TestManagerWithoutListen(t *testing.T) {
 // A database that was made without what LISTEN needs gets it from the next that
 // listens. Until then nobody takes its silence for "nothing has changed".
 func TestListenAfterAll(t *testing.T) {
+	t.Parallel()
 	dsn := pgtest.Database(t)
 	without := open(t, dsn+"&listen=off")
 	rec, _, err := without.GetOrCreate(t.Context(), candidate("mona"))
@@ -342,6 +346,7 @@ func TestListenAfterAll(t *testing.T) {
 // Ten processes start at once, without advisory locks or half of them with, and
 // with users in the same database.
 func TestMigrateAtOnceWithoutAdvisoryLocks(t *testing.T) {
+	t.Parallel()
 	for _, mixed := range []bool{false, true} {
 		for round := range 5 {
 			dsn := pgtest.DSN(t)
@@ -381,6 +386,7 @@ func TestMigrateAtOnceWithoutAdvisoryLocks(t *testing.T) {
 
 // A process that dies while it migrates without advisory locks leaves the way free.
 func TestMigratorDiesWithoutAdvisoryLocks(t *testing.T) {
+	t.Parallel()
 	dsn := pgtest.DSN(t)
 	db := openDB(t, dsn)
 	if _, err := db.Exec("CREATE TABLE authz_schema (part TEXT NOT NULL, version INTEGER NOT NULL, name TEXT NOT NULL, PRIMARY KEY (part, version))"); err != nil {
