@@ -263,8 +263,8 @@ func (s *Store) lookupBatch(ctx context.Context, qs []hashQuery) ([]answer[found
 	if err != nil {
 		return nil, err
 	}
-	all, err := collect(rows, func(r row) (f found, err error) {
-		f.rec, f.standing, err = scanStanding(r)
+	all, err := collect(rows, func(r row) (f shared[found], err error) {
+		f.out.rec, f.out.standing, err = scanStanding(r)
 		return f, err
 	})
 	if err != nil {
@@ -272,7 +272,7 @@ func (s *Store) lookupBatch(ctx context.Context, qs []hashQuery) ([]answer[found
 	}
 	byHash := make(map[store.Hash]*shared[found], len(all))
 	for i := range all {
-		byHash[all[i].rec.TokenHash] = &shared[found]{out: all[i]}
+		byHash[all[i].out.rec.TokenHash] = &all[i]
 	}
 	answers := make([]answer[found], len(qs))
 	for i, q := range qs {
@@ -405,13 +405,16 @@ func (s *Store) insertBatch(ctx context.Context, ins []*creation) ([]answer[stor
 	if err != nil {
 		return nil, err
 	}
-	recs, err := collect(rows, scanAuthorization) // to the end: then it is committed
+	recs, err := collect(rows, func(r row) (rec shared[store.Authorization], err error) { // to the end: then it is committed
+		rec.out, err = scanAuthorization(r)
+		return rec, err
+	})
 	if err != nil {
 		return nil, err
 	}
 	byKey := make(map[store.Key]*shared[store.Authorization], len(recs))
 	for i := range recs {
-		byKey[recs[i].Key] = &shared[store.Authorization]{out: recs[i]}
+		byKey[recs[i].out.Key] = &recs[i]
 	}
 	answers := make([]answer[store.Authorization], len(ins))
 	for i, in := range ins {
