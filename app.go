@@ -148,8 +148,8 @@ func (m *Manager) changeApp(ctx context.Context, clientID string, change func(*A
 	}
 }
 
-// App returns a registered app. Errors: [ErrNotFound]; anything else is the
-// store's.
+// App returns a registered app, always from the store. Errors: [ErrNotFound];
+// anything else is the store's.
 func (m *Manager) App(ctx context.Context, clientID string) (App, error) {
 	if !validClientID(clientID) {
 		return App{}, fmt.Errorf("authz: app: %w", ErrNotFound)
@@ -191,24 +191,41 @@ func (m *Manager) DeleteApp(ctx context.Context, clientID string) (authorization
 // AuthenticateApp returns the app if secret is one of its live client secrets.
 // An unknown client_id, a wrong secret and a suspended app are all
 // [ErrInvalidClient], after the same work; any other error is the store's.
+//
+// What is right may be answered from memory (see [Manager.Start]), and a secret
+// that was ended elsewhere is taken until this Manager hears of it, as a token is
+// that was revoked there. What is refused was read from the store: a secret that
+// is new elsewhere is good here at once.
 func (m *Manager) AuthenticateApp(ctx context.Context, clientID string, secret Secret) (App, error) {
-	app, err := m.App(ctx, clientID)
-	if err != nil && !errors.Is(err, ErrNotFound) {
-		return App{}, err
-	}
+	began := m.elapsed()
+	e, err := m.app(ctx, clientID)
 	hash := store.HashOf(secret.Reveal())
-	now := m.now()
+	if err == nil && e.began < began && !takes(&e.app, &hash, m.now()) {
+		e, err = m.readApp(ctx, clientID) // what was known of it may be too old
+	}
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return App{}, ErrInvalidClient
+	case err != nil:
+		return App{}, err
+	case !takes(&e.app, &hash, m.now()):
+		return App{}, ErrInvalidClient
+	}
+	return e.copy(), nil
+}
+
+// takes reports whether the hash is that of a live secret of an app that is not
+// suspended. It looks at all of them, whichever it is.
+func takes(app *App, hash *store.Hash, now time.Time) bool {
 	ok := 0
-	for _, s := range app.Secrets {
+	for i := range app.Secrets {
+		s := &app.Secrets[i]
 		equal := subtle.ConstantTimeCompare(s.Hash[:], hash[:])
 		if s.Live(now) {
 			ok |= equal
 		}
 	}
-	if ok != 1 || !app.SuspendedAt.IsZero() {
-		return App{}, ErrInvalidClient
-	}
-	return app, nil
+	return ok == 1 && app.SuspendedAt.IsZero()
 }
 
 func (p *problems) name(name string) {

@@ -70,7 +70,7 @@ func (m *Manager) Reset(ctx context.Context, req ResetRequest) (Result, error) {
 	if p.idempotencyKey(req.IdempotencyKey); len(p) > 0 {
 		return Result{}, p.err()
 	}
-	app, err := m.App(ctx, req.ClientID)
+	app, err := m.app(ctx, req.ClientID)
 	if err != nil {
 		return Result{}, err
 	}
@@ -95,16 +95,26 @@ func (m *Manager) Reset(ctx context.Context, req ResetRequest) (Result, error) {
 		}
 	})
 	if err == nil && result.Replayed { // they may have been suspended since
-		var since time.Time
-		if since, err = m.UserSuspended(ctx, result.Authorization.Owner); err == nil && !(since.IsZero() && app.SuspendedAt.IsZero()) {
-			err = fmt.Errorf("authz: reset: %w", store.ErrNotFound)
-		}
+		err = m.stillAwake(ctx, req.ClientID, result.Authorization.Owner)
 	}
 	if err != nil {
 		return Result{}, err
 	}
-	result.App = app
+	result.App = app.copy()
 	return result, nil
+}
+
+// stillAwake returns ErrNotFound if the app or the user is suspended, by the store.
+func (m *Manager) stillAwake(ctx context.Context, clientID, owner string) error {
+	app, err := m.App(ctx, clientID)
+	if err != nil {
+		return err
+	}
+	since, err := m.UserSuspended(ctx, owner)
+	if err == nil && !(since.IsZero() && app.SuspendedAt.IsZero()) {
+		err = fmt.Errorf("authz: reset: %w", store.ErrNotFound)
+	}
+	return err
 }
 
 // Revoke revokes one of the app's tokens; it is dead when Revoke returns.
@@ -174,7 +184,7 @@ func (m *Manager) Scoped(ctx context.Context, req ScopedRequest) (Result, error)
 	if err := p.err(); err != nil {
 		return Result{}, err
 	}
-	app, err := m.App(ctx, req.ClientID)
+	app, err := m.app(ctx, req.ClientID)
 	if err != nil {
 		return Result{}, err
 	}
@@ -225,7 +235,7 @@ func (m *Manager) Scoped(ctx context.Context, req ScopedRequest) (Result, error)
 	if err != nil {
 		return Result{}, err
 	}
-	result.App = app
+	result.App = app.copy()
 	return result, nil
 }
 

@@ -88,14 +88,19 @@ func personalApp(a Authorization) App {
 	return App{ClientID: PersonalClientID, Name: a.Note, URL: a.NoteURL}
 }
 
-// AppOf returns the app of an authorization. A personal one has the app
-// [PersonalClientID] with its note as the name. Errors: [ErrNotFound], if the app
+// AppOf returns the app of an authorization, where it can from memory (see
+// [Manager.Start]). A personal one has the app [PersonalClientID] with its note as
+// the name. Errors: [ErrNotFound], if the app
 // was deleted; anything else is the store's.
 func (m *Manager) AppOf(ctx context.Context, a Authorization) (App, error) {
 	if a.ClientID == "" {
 		return personalApp(a), nil
 	}
-	return m.App(ctx, a.ClientID)
+	e, err := m.app(ctx, a.ClientID)
+	if err != nil {
+		return App{}, err
+	}
+	return e.copy(), nil
 }
 
 // Get returns the owner's authorization with this ID. Errors: [ErrNotFound],

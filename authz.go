@@ -56,7 +56,8 @@ type Config struct {
 	// Apps keeps the registered apps. Defaults to the Manager's store; set it
 	// if the host has its own table of apps. Deleting an app there leaves its
 	// authorizations in the Manager's store: they are dead, as long as the
-	// client_id is never given out again; [Manager.RevokeAll] removes them.
+	// client_id is never given out again; [Manager.RevokeAll] removes them. Nobody
+	// tells when such a table changes: it is read each time an app is asked for.
 	Apps store.Apps
 
 	// OnEvent hears of every change to authorizations after it was stored, in
@@ -67,16 +68,18 @@ type Config struct {
 
 	// Cache keeps verified tokens in memory: package cache has one. It is used
 	// between Start and Close, while the store tells of changes (store.Watcher)
-	// without delay. Defaults to nil: Verify reads the store each time.
+	// without delay. Defaults to nil: Verify reads the store each time. Apps are
+	// kept without one; see [Manager.Start].
 	Cache Cache
 
-	// CacheTTL is how long Verify may answer from memory at most, if everything
-	// else fails that tells of changes. Defaults to one minute.
+	// CacheTTL is how long a token or an app may be answered for from memory at
+	// most, if everything else fails that tells of changes. Defaults to one minute.
 	CacheTTL time.Duration
 
 	// UnwatchedTTL is CacheTTL for a store that cannot tell of changes at all.
-	// What other processes revoke lives on here for as long. Defaults to 0: nothing
-	// is answered from memory then.
+	// What other processes revoke lives on here for as long, and so does a
+	// client_secret that they have ended, or an app that they have suspended.
+	// Defaults to 0: nothing is answered from memory then.
 	UnwatchedTTL time.Duration
 
 	// LastUsedInterval is how often the times of use that Verify has seen are
@@ -117,12 +120,16 @@ type Manager struct {
 	// What Verify knows.
 	began       time.Time
 	foreignApps bool         // the host has its own table of apps
-	current     atomic.Int64 // until when what is in the cache may be answered from, in nanoseconds since began
+	current     atomic.Int64 // until when what is in memory may be answered from, in nanoseconds since began
 	ttl         atomic.Int64 // CacheTTL or UnwatchedTTL
 	validity    *validity
-	front       front
+	front       front[CacheEntry]
 	unknown     unknown
-	flights     flights
+	reads       flights[store.Hash, CacheEntry]
+
+	// And the apps that are known.
+	appFront front[appEntry]
+	appReads flights[string, appEntry]
 
 	uses       uses
 	background background
@@ -178,7 +185,7 @@ func New(s store.Store, cfg Config) (*Manager, error) {
 	}
 	m := &Manager{
 		raw: s, cfg: cfg, scopes: scopes,
-		began: time.Now(), foreignApps: foreign, flights: flights{now: make(map[store.Hash]*flight)},
+		began: time.Now(), foreignApps: foreign, appFront: make(front[appEntry], appSets),
 	}
 	m.ttl.Store(int64(cfg.CacheTTL))
 	m.store = watched{s, cfg.Apps, m}
@@ -186,10 +193,12 @@ func New(s store.Store, cfg Config) (*Manager, error) {
 	slots := 1 << 10 // for reads that calls share
 	if cfg.Cache != nil {
 		size := cfg.Cache.Size()
-		m.front = make(front, powerOf2(size/2, 1<<6, 1<<16)) // places for twice as many, 4 MiB at most
-		slots = powerOf2(size, slots, 1<<18)                 // 2 MiB at most
+		m.front = make(front[CacheEntry], powerOf2(size/2, 1<<6, 1<<16)) // places for twice as many, 4 MiB at most
+		slots = powerOf2(size, slots, 1<<18)                             // 2 MiB at most
 	}
 	m.validity = newValidity(slots)
+	m.reads = flights[store.Hash, CacheEntry]{hearing: m.caching, read: m.readToken, holds: m.validity.holds, absent: ErrInvalidToken}
+	m.appReads = flights[string, appEntry]{hearing: m.keepsApps, read: m.readApp, holds: m.validity.appHolds, absent: ErrNotFound}
 	return m, nil
 }
 

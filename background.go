@@ -29,10 +29,15 @@ type background struct {
 // second.
 const lease = 800 * time.Millisecond
 
-// Start begins what a Manager does by itself: from here on Verify answers from
-// Config.Cache while the store tells of changes, times of use are stored, and
-// expired authorizations and replays are removed. It does not wait for the
-// store: one that is away is asked again and again. All of it ends with ctx, or by
+// Start begins what a Manager does by itself: from here on it listens to what the
+// store tells of changes, times of use are stored, and expired authorizations and
+// replays are removed. While changes are heard of, Verify answers from Config.Cache,
+// and apps are answered for from memory, with or without a Cache: some 8000 of them,
+// so that get-or-create asks the store once. What was changed here is heeded at
+// once, what was changed elsewhere as soon as it is heard of: the same holds for a
+// client_secret that was ended or an app that was suspended as for a token that was
+// revoked. Start does not wait for the store: one that is away is asked again and
+// again. All of it ends with ctx, or by
 // [Manager.Close]. It returns an error if the Manager was started or closed
 // before.
 func (m *Manager) Start(ctx context.Context) error {
@@ -46,7 +51,7 @@ func (m *Manager) Start(ctx context.Context) error {
 		return errors.New("authz: start: the Manager was started before")
 	}
 	ctx, b.cancel = context.WithCancel(ctx)
-	if m.cfg.Cache != nil {
+	if m.cfg.Cache != nil || !m.foreignApps { // else there is nothing to keep
 		b.workers.Go(func() { m.watch(ctx) })
 	}
 	if m.cfg.LastUsedInterval > 0 {
@@ -113,7 +118,7 @@ func (m *Manager) watch(ctx context.Context) {
 			m.unwatched(ctx)
 			return
 		}
-		m.cfg.Logger.LogAttrs(ctx, slog.LevelError, "authz: not hearing of changes: every token is read from the store", slog.Any("error", err))
+		m.cfg.Logger.LogAttrs(ctx, slog.LevelError, "authz: not hearing of changes: everything is read from the store", slog.Any("error", err))
 		if time.Since(began) > time.Minute {
 			failures = 0
 		}

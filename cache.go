@@ -73,17 +73,17 @@ type CacheEntry struct {
 // order and pays for it at each read: a hit here is one line of the processor's
 // cache beside the entry's own, and no lock. It has a fixed number of places; an
 // entry that has lost its own is still in the Cache.
-type front []frontSet
+type front[E any] []frontSet[E]
 
 // frontSet is the places for keys that end alike: it fills one line.
-type frontSet struct {
+type frontSet[E any] struct {
 	keys    [4]atomic.Uint64
-	entries [4]atomic.Pointer[CacheEntry]
+	entries [4]atomic.Pointer[E]
 }
 
 // get returns an entry that was put there under this key, nil if there is none. A
-// put can run beside it: the caller compares the whole hash.
-func (f front) get(key uint64) *CacheEntry {
+// put can run beside it: the caller looks whose entry it is.
+func (f front[E]) get(key uint64) *E {
 	set := &f[key%uint64(len(f))]
 	for i := range set.keys {
 		if set.keys[i].Load() == key {
@@ -94,7 +94,7 @@ func (f front) get(key uint64) *CacheEntry {
 }
 
 // put puts an entry in its own place, or a free one, or that of another.
-func (f front) put(key uint64, e *CacheEntry) {
+func (f front[E]) put(key uint64, e *E) {
 	set := &f[key%uint64(len(f))]
 	place := int(key >> 62)
 	for i := range set.keys {
@@ -133,7 +133,7 @@ func newValidity(slots int) *validity {
 		shift:  64 - bits.TrailingZeros(uint(slots)),
 		ids:    make([]atomic.Uint64, slots),
 		owners: make([]atomic.Uint64, slots/16),
-		apps:   make([]atomic.Uint64, slots/128),
+		apps:   make([]atomic.Uint64, slots/16),
 	}
 }
 
@@ -149,8 +149,11 @@ func (v *validity) ownerSlot(owner string) uint32 {
 }
 
 func (v *validity) appSlot(clientID string) uint32 {
-	return uint32(maphash.String(v.seed, clientID)) % uint32(len(v.apps))
+	return uint32(v.appKey(clientID)) % uint32(len(v.apps))
 }
+
+// appKey is an app's key in a front.
+func (v *validity) appKey(clientID string) uint64 { return maphash.String(v.seed, clientID) }
 
 // changed notes a change that is stored by now.
 func (v *validity) changed(c store.Change) {
@@ -185,6 +188,11 @@ func (v *validity) holds(e *CacheEntry) bool {
 	}
 	e.held.Store(noted + 1)
 	return true
+}
+
+// appHolds is holds for an app alone.
+func (v *validity) appHolds(e *appEntry) bool {
+	return v.apps[e.slot].Load() <= e.seq && v.all.Load() <= e.seq
 }
 
 // unknown remembers tokens that nobody has, for a moment: a client that goes on

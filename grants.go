@@ -88,14 +88,14 @@ func (m *Manager) grants(ctx context.Context, owner string, clientID *string) ([
 	}
 	grants := make([]Grant, 0, len(byClient))
 	for clientID, g := range byClient {
-		app, err := m.App(ctx, clientID)
+		e, err := m.app(ctx, clientID)
 		if errors.Is(err, ErrNotFound) {
 			continue // the app is gone, and what it was granted is dead
 		}
 		if err != nil {
 			return nil, err
 		}
-		g.App, g.Scopes = app, m.scopes.reduce(g.Scopes)
+		g.App, g.Scopes = e.copy(), m.scopes.reduce(g.Scopes)
 		grants = append(grants, *g)
 	}
 	slices.SortFunc(grants, func(a, b Grant) int {

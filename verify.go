@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/seed-926035fd/authz/store"
@@ -98,7 +97,7 @@ func (m *Manager) ask(ctx context.Context, token string, hash store.Hash) (*Cach
 // nothing.
 func (m *Manager) cached(hash *store.Hash) *CacheEntry {
 	now := m.elapsed()
-	if !m.caching(now) {
+	if m.front == nil || !m.hearing(now) {
 		return nil
 	}
 	key := cacheKey(hash)
@@ -149,107 +148,48 @@ func (m *Manager) foreignApp(ctx context.Context, clientID string) error {
 // and goes on where that stands still.
 func (m *Manager) elapsed() int64 { return int64(time.Since(m.began)) }
 
-// caching reports whether entries may be answered from: all changes that were
-// committed until a moment ago have been heard of.
-func (m *Manager) caching(now int64) bool { return now < m.current.Load() }
+// hearing reports whether what is in memory may be answered from: all changes that
+// were committed until a moment ago have been heard of.
+func (m *Manager) hearing(now int64) bool { return now < m.current.Load() }
 
-// flights are the reads that are under way, one for each token.
-type flights struct {
-	mu  sync.Mutex
-	n   uint64 // the last one's number
-	now map[store.Hash]*flight
-}
-
-type flight struct {
-	n     uint64
-	began int64
-	done  chan struct{} // closed when the rest is set
-	e     *CacheEntry
-	err   error
-}
-
-// join returns the flight for a token, which the caller must fly if it is theirs,
-// and the number of the last one that had begun.
-func (fs *flights) join(hash store.Hash, now int64) (f *flight, theirs bool, last uint64) {
-	fs.mu.Lock()
-	defer fs.mu.Unlock()
-	last = fs.n
-	if f := fs.now[hash]; f != nil {
-		return f, false, last
-	}
-	fs.n++
-	f = &flight{n: fs.n, began: now, done: make(chan struct{})}
-	fs.now[hash] = f
-	return f, true, last
-}
-
-func (fs *flights) end(hash store.Hash, f *flight) {
-	fs.mu.Lock()
-	delete(fs.now, hash)
-	fs.mu.Unlock()
-	close(f.done)
-}
+// caching is hearing where there is a Cache.
+func (m *Manager) caching() bool { return m.cfg.Cache != nil && m.hearing(m.elapsed()) }
 
 // read returns the entry of a token as it is in the store, or ErrInvalidToken.
 func (m *Manager) read(ctx context.Context, hash store.Hash) (*CacheEntry, error) {
-	for first, arrived := true, uint64(0); ; first = false {
-		if err := ctx.Err(); err != nil {
-			return nil, fmt.Errorf("authz: verify: %w", err)
-		}
-		now := m.elapsed()
-		caching := m.caching(now)
-		if caching && m.unknown.has(&hash, now) {
-			return nil, ErrInvalidToken
-		}
-		f, ours, last := m.flights.join(hash, now)
-		if ours {
-			m.fly(ctx, hash, f)
-			return f.e, f.err
-		}
-		if first {
-			arrived = last
-		}
-		select {
-		case <-f.done:
-		case <-ctx.Done():
-			return nil, fmt.Errorf("authz: verify: %w", ctx.Err())
-		}
-		switch {
-		case !caching && f.n <= arrived:
-			// It had begun before this call did. Where changes may go unheard, only
-			// a read that begins after it can answer it: all who wait share the next.
-		case f.err == nil && !m.validity.holds(f.e):
-			// The token was revoked, perhaps before this call began: that read
-			// must not answer it.
-		case f.err == nil, errors.Is(f.err, ErrInvalidToken):
-			return f.e, f.err
-		case errors.Is(f.err, context.Canceled), errors.Is(f.err, context.DeadlineExceeded):
-			// Whoever went for it has gone away. That says nothing to others.
-		default:
-			return nil, f.err
-		}
+	if m.wasUnknown(&hash) {
+		return nil, ErrInvalidToken
 	}
+	e, err := m.reads.get(ctx, hash)
+	if err != nil && !errors.Is(err, ErrInvalidToken) {
+		return nil, fmt.Errorf("authz: verify: %w", err)
+	}
+	return e, err
 }
 
-// errGone is for those who wait for a read that ended by a panic.
-var errGone = errors.New("authz: verify: the read did not come to its end")
+// wasUnknown reports whether the store had no such token a moment ago.
+func (m *Manager) wasUnknown(hash *store.Hash) bool {
+	return m.caching() && m.unknown.has(hash, m.elapsed())
+}
 
-// fly reads for all who wait for f.
-func (m *Manager) fly(ctx context.Context, hash store.Hash, f *flight) {
-	f.err = errGone
-	defer m.flights.end(hash, f)
+// readToken reads a token's entry from the store, or returns ErrInvalidToken, and
+// keeps either where the next use of the token finds it.
+func (m *Manager) readToken(ctx context.Context, hash store.Hash) (*CacheEntry, error) {
+	if m.wasUnknown(&hash) { // found out while this call waited for another's read
+		return nil, ErrInvalidToken
+	}
+	began := m.elapsed()
 	e, keep, err := m.lookup(ctx, hash)
-	f.e, f.err = e, err
-	// Before the flight is over: who comes later finds it.
 	switch {
-	case !m.caching(m.elapsed()):
+	case !m.caching():
 	case errors.Is(err, ErrInvalidToken):
-		m.unknown.add(hash, f.began+min(int64(unknownFor), m.ttl.Load()))
+		m.unknown.add(hash, began+min(int64(unknownFor), m.ttl.Load()))
 	case keep:
-		e.until = f.began + m.ttl.Load()
+		e.until = began + m.ttl.Load()
 		m.cfg.Cache.Set(cacheKey(&hash), e)
 		m.front.put(cacheKey(&hash), e)
 	}
+	return e, err
 }
 
 // lookup reads a token's entry from the store, or returns ErrInvalidToken. keep
@@ -261,9 +201,9 @@ func (m *Manager) lookup(ctx context.Context, hash store.Hash) (e *CacheEntry, k
 	case errors.Is(err, store.ErrNotFound):
 		return nil, false, ErrInvalidToken
 	case err != nil:
-		return nil, false, fmt.Errorf("authz: verify: %w", err)
+		return nil, false, err
 	case !sameHash(&rec.TokenHash, &hash):
-		return nil, false, errors.New("authz: verify: the store returned another token's record")
+		return nil, false, errors.New("the store returned another token's record")
 	}
 	keep = !holdsAnswer(rec.Replay.Seal)
 	if !keep && !rec.Expired(m.now()) { // to wipe it is a change
