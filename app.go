@@ -197,10 +197,10 @@ func (m *Manager) DeleteApp(ctx context.Context, clientID string) (authorization
 // that was revoked there. What is refused was read from the store: a secret that
 // is new elsewhere is good here at once.
 func (m *Manager) AuthenticateApp(ctx context.Context, clientID string, secret Secret) (App, error) {
-	began := m.elapsed()
+	last := m.appRead.Load()
 	e, err := m.app(ctx, clientID)
 	hash := store.HashOf(secret.Reveal())
-	if err == nil && e.began < began && !takes(&e.app, &hash, m.now()) {
+	if err == nil && e.read <= last && !takes(&e.app, &hash, m.now()) {
 		e, err = m.readApp(ctx, clientID) // what was known of it may be too old
 	}
 	switch {

@@ -15,7 +15,8 @@ const appSets = 1 << 11
 // appEntry is what is known of an app.
 type appEntry struct {
 	app   App    // its Secrets are shared: see copy
-	began int64  // when its read did, in the Manager's nanoseconds
+	read  uint64 // the number of its read
+	began int64  // when that did, in the Manager's nanoseconds
 	seq   uint64 // of validity, from before the read
 	slot  uint32
 }
@@ -51,7 +52,7 @@ func (m *Manager) app(ctx context.Context, clientID string) (*appEntry, error) {
 
 // readApp reads an app from the store, and keeps it where others find it.
 func (m *Manager) readApp(ctx context.Context, clientID string) (*appEntry, error) {
-	e := &appEntry{began: m.elapsed(), seq: m.validity.seq.Load(), slot: m.validity.appSlot(clientID)}
+	e := &appEntry{read: m.appRead.Add(1), began: m.elapsed(), seq: m.validity.seq.Load(), slot: m.validity.appSlot(clientID)}
 	var err error
 	if e.app, err = m.App(ctx, clientID); err != nil {
 		return nil, err

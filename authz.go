@@ -130,6 +130,7 @@ type Manager struct {
 	// And the apps that are known.
 	appFront front[appEntry]
 	appReads flights[string, appEntry]
+	appRead  atomic.Uint64 // the number of the last one that began
 
 	uses       uses
 	background background
