@@ -110,7 +110,7 @@ func startCaching(t *testing.T, s *watchedStore, cfg authz.Config) (*authz.Manag
 	return m, clock, o
 }
 
-func closeManager(t *testing.T, m *authz.Manager) {
+func closeManager(t testing.TB, m *authz.Manager) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
