@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
+	"slices"
 	"unicode/utf8"
 )
 
@@ -26,74 +26,129 @@ type member struct {
 	value json.RawMessage
 }
 
-// decodeObject returns the members of a JSON object in their order. Its errors
-// are errNotJSON and errNotObject.
+// decodeObject returns the members of a JSON object in their order; they point
+// into the body. Its errors are errNotJSON and errNotObject.
 func decodeObject(body []byte) ([]member, error) {
 	if !utf8.Valid(body) || !json.Valid(body) || loneSurrogate(body) {
 		return nil, errNotJSON
 	}
-	if trimmed := bytes.TrimLeft(body, " \t\r\n"); trimmed[0] != '{' {
+	w := jsonText{text: body}
+	if w.next() != '{' {
 		return nil, errNotObject
 	}
-	if duplicateKeys(body) {
+	members := w.object()
+	if w.twice {
 		return nil, errNotJSON
-	}
-	dec := json.NewDecoder(bytes.NewReader(body))
-	if _, err := dec.Token(); err != nil { // the {
-		return nil, errNotJSON
-	}
-	var members []member
-	for dec.More() {
-		key, err := dec.Token()
-		if err != nil {
-			return nil, errNotJSON
-		}
-		m := member{key: key.(string)}
-		if err := dec.Decode(&m.value); err != nil {
-			return nil, errNotJSON
-		}
-		members = append(members, m)
 	}
 	return members, nil
 }
 
-// duplicateKeys reports whether any object in a valid JSON text, at any depth,
-// has a key twice.
-func duplicateKeys(body []byte) bool {
-	type level struct {
-		keys map[string]bool // nil in an array
-		key  bool            // the next token is a key
+// jsonText is a valid JSON text on the way through it. twice says that an object had
+// a key twice, at any depth.
+type jsonText struct {
+	text  []byte
+	at    int
+	twice bool
+}
+
+// next passes over white space, and returns what stands behind it.
+func (w *jsonText) next() byte {
+	for ; ; w.at++ {
+		switch c := w.text[w.at]; c {
+		case ' ', '\t', '\r', '\n':
+		default:
+			return c
+		}
 	}
-	dec := json.NewDecoder(bytes.NewReader(body))
-	dec.UseNumber()
-	var stack []level
-	for {
-		token, err := dec.Token()
-		if err != nil {
-			return false // the end: the text is valid
-		}
-		top := len(stack) - 1
-		if delim, ok := token.(json.Delim); ok && (delim == '}' || delim == ']') {
-			stack = stack[:top]
-			continue
-		}
-		if top >= 0 && stack[top].keys != nil {
-			if stack[top].key {
-				key := token.(string)
-				if stack[top].keys[key] {
-					return true
-				}
-				stack[top].keys[key] = true
+}
+
+// more passes over a comma, or over the end of an object or array.
+func (w *jsonText) more() bool {
+	comma := w.next() == ','
+	w.at++
+	return comma
+}
+
+// value passes over one value and returns it.
+func (w *jsonText) value() json.RawMessage {
+	c := w.next()
+	begin := w.at
+	switch c {
+	case '{':
+		w.object()
+	case '[':
+		w.array()
+	case '"':
+		for w.at++; w.text[w.at] != '"'; w.at++ {
+			if w.text[w.at] == '\\' {
+				w.at++ // what is escaped
 			}
-			stack[top].key = !stack[top].key
 		}
-		switch token {
-		case json.Delim('{'):
-			stack = append(stack, level{keys: map[string]bool{}, key: true})
-		case json.Delim('['):
-			stack = append(stack, level{})
+		w.at++
+	default: // a number or a name
+		for w.at < len(w.text) && bytes.IndexByte([]byte(" \t\r\n,]}"), w.text[w.at]) < 0 {
+			w.at++
 		}
 	}
+	return w.text[begin:w.at]
+}
+
+func (w *jsonText) array() (values []json.RawMessage) {
+	w.at++
+	if w.next() == ']' {
+		w.at++
+		return nil
+	}
+	for {
+		if values = append(values, w.value()); !w.more() {
+			return values
+		}
+	}
+}
+
+// fewKeys is up to where it is faster to look at each key than to ask a map.
+const fewKeys = 16
+
+func (w *jsonText) object() (members []member) {
+	w.at++
+	if w.next() == '}' {
+		w.at++
+		return nil
+	}
+	var many map[string]bool
+	for {
+		m := member{key: unquote(w.value())}
+		w.next() // the colon
+		w.at++
+		m.value = w.value()
+		switch n := len(members); {
+		case n < fewKeys:
+			w.twice = w.twice || slices.ContainsFunc(members, func(other member) bool { return other.key == m.key })
+		case many == nil:
+			many = make(map[string]bool)
+			for _, other := range members {
+				many[other.key] = true
+			}
+			fallthrough
+		default:
+			w.twice = w.twice || many[m.key]
+			many[m.key] = true
+		}
+		if members = append(members, m); !w.more() {
+			return members
+		}
+	}
+}
+
+// unquote returns the text of a valid JSON string.
+func unquote(value json.RawMessage) (text string) {
+	if bytes.IndexByte(value, '\\') < 0 {
+		return string(value[1 : len(value)-1])
+	}
+	if err := json.Unmarshal(value, &text); err != nil {
+		panic(err) // never, for a valid one
+	}
+	return text
 }
 
 // loneSurrogate reports whether a valid JSON text holds half of a surrogate
@@ -145,48 +200,21 @@ type unpermittedKeyError struct{ key string }
 
 func (e *unpermittedKeyError) Error() string { return "key is not permitted" }
 
-// field takes the value of a key that an endpoint knows.
-type field func(p *problems, m member)
+// fields takes the value of a key that an endpoint knows.
+type fields func(p *problems, m member) (known bool)
 
-func stringField(into *string) field {
-	return func(p *problems, m member) { p.decodeString(m, into) }
-}
-
-// nullableField takes null for an absent key.
-func nullableField(into *string) field {
-	return func(p *problems, m member) {
-		if string(m.value) != "null" {
-			p.decodeString(m, into)
-		}
-	}
-}
-
-// givenField tells an absent key, nil, from an empty string.
-func givenField(into **string) field {
-	return func(p *problems, m member) {
-		*into = new(string)
-		p.decodeString(m, *into)
-	}
-}
-
-func stringsField(into *[]string) field {
-	return func(p *problems, m member) { p.decodeStrings(m, into) }
-}
-
-// decodeFields hands the values of a body's object to the fields that know them.
-// A key that none knows is an *unpermittedKeyError.
-func decodeFields(body []byte, fields map[string]field) error {
+// decodeFields hands the values of a body's object to who knows them. A key that
+// is not known is an *unpermittedKeyError.
+func decodeFields(body []byte, take fields) error {
 	members, err := decodeObject(body)
 	if err != nil {
 		return err
 	}
 	var p problems
 	for _, m := range members {
-		take, known := fields[m.key]
-		if !known {
+		if !take(&p, m) {
 			return &unpermittedKeyError{m.key}
 		}
-		take(&p, m)
 	}
 	return p.err()
 }
@@ -194,7 +222,7 @@ func decodeFields(body []byte, fields map[string]field) error {
 // decodeKnown is decodeFields for endpoints that ignore keys which they do not
 // know, and take an empty body for an empty object: clients send one to try a
 // one-time password.
-func decodeKnown(body []byte, fields map[string]field) error {
+func decodeKnown(body []byte, take fields) error {
 	if len(bytes.Trim(body, " \t\r\n")) == 0 { // what JSON calls white space, and no more
 		return nil
 	}
@@ -204,9 +232,7 @@ func decodeKnown(body []byte, fields map[string]field) error {
 	}
 	var p problems
 	for _, m := range members {
-		if take, known := fields[m.key]; known {
-			take(&p, m)
-		}
+		take(&p, m)
 	}
 	return p.err()
 }
@@ -215,77 +241,126 @@ func decodeKnown(body []byte, fields map[string]field) error {
 // the body's client_id beside the request, since the path has one as well.
 func decodeGetOrCreate(body []byte) (req Request, clientID *string, err error) {
 	var secret string
-	var onExisting *string
-	err = decodeFields(body, map[string]field{
-		"client_id":     givenField(&clientID),
-		"client_secret": nullableField(&secret),
-		"scopes":        stringsField(&req.Scopes),
-		"note":          stringField(&req.Note),
-		"note_url":      stringField(&req.NoteURL),
-		"fingerprint":   stringField(&req.Fingerprint),
-		"on_existing": func(p *problems, m member) {
-			onExisting = new(string)
-			if p.decodeString(m, onExisting) && *onExisting == "" {
+	err = decodeFields(body, func(p *problems, m member) bool {
+		switch m.key {
+		case "client_id":
+			p.decodeGiven(m, &clientID)
+		case "client_secret":
+			p.decodeNullable(m, &secret)
+		case "on_existing":
+			var on string
+			if p.decodeString(m, &on) && on == "" {
 				p.onExisting() // absent is the default, "" is not
 			}
-		},
+			req.OnExisting = OnExisting(on)
+		default:
+			return p.decodeCommon(m, &req.Scopes, &req.Note, &req.NoteURL, &req.Fingerprint)
+		}
+		return true
 	})
-	if req.ClientSecret = NewSecret(secret); onExisting != nil {
-		req.OnExisting = OnExisting(*onExisting)
-	}
+	req.ClientSecret = NewSecret(secret)
 	return req, clientID, err
 }
 
 // decodeCreate reads the body of POST /authorizations.
 func decodeCreate(body []byte) (req Request, err error) {
 	var secret string
-	err = decodeKnown(body, map[string]field{
-		"client_id":     nullableField(&req.ClientID),
-		"client_secret": nullableField(&secret),
-		"scopes":        stringsField(&req.Scopes),
-		"note":          stringField(&req.Note),
-		"note_url":      stringField(&req.NoteURL),
-		"fingerprint":   stringField(&req.Fingerprint),
+	err = decodeKnown(body, func(p *problems, m member) bool {
+		switch m.key {
+		case "client_id":
+			p.decodeNullable(m, &req.ClientID)
+		case "client_secret":
+			p.decodeNullable(m, &secret)
+		default:
+			return p.decodeCommon(m, &req.Scopes, &req.Note, &req.NoteURL, &req.Fingerprint)
+		}
+		return true
 	})
 	req.ClientSecret = NewSecret(secret)
 	return req, err
 }
 
+// decodeCommon takes what all endpoints know that make an authorization.
+func (p *problems) decodeCommon(m member, scopes *[]string, note, noteURL, fingerprint *string) (known bool) {
+	switch m.key {
+	case "scopes":
+		p.decodeStrings(m, scopes)
+	case "note":
+		p.decodeString(m, note)
+	case "note_url":
+		p.decodeString(m, noteURL)
+	case "fingerprint":
+		p.decodeString(m, fingerprint)
+	default:
+		return false
+	}
+	return true
+}
+
 // decodeUpdate reads the body of PATCH /authorizations/{id}.
 func decodeUpdate(body []byte) (u Update, err error) {
-	err = decodeKnown(body, map[string]field{
-		"scopes":        stringsField(&u.Scopes),
-		"add_scopes":    stringsField(&u.AddScopes),
-		"remove_scopes": stringsField(&u.RemoveScopes),
-		"note":          givenField(&u.Note),
-		"note_url":      givenField(&u.NoteURL),
-		"fingerprint":   givenField(&u.Fingerprint),
+	err = decodeKnown(body, func(p *problems, m member) bool {
+		switch m.key {
+		case "scopes":
+			p.decodeStrings(m, &u.Scopes)
+		case "add_scopes":
+			p.decodeStrings(m, &u.AddScopes)
+		case "remove_scopes":
+			p.decodeStrings(m, &u.RemoveScopes)
+		case "note":
+			p.decodeGiven(m, &u.Note)
+		case "note_url":
+			p.decodeGiven(m, &u.NoteURL)
+		case "fingerprint":
+			p.decodeGiven(m, &u.Fingerprint)
+		default:
+			return false
+		}
+		return true
 	})
 	return u, err
 }
 
 // decodeToken reads the access_token that apps send, and the other fields of
-// the endpoint.
-func decodeToken(body []byte, others map[string]field) (token string, err error) {
-	given := (*string)(nil)
-	fields := map[string]field{"access_token": givenField(&given)}
-	maps.Copy(fields, others)
-	if err := decodeKnown(body, fields); err != nil {
+// the endpoint, if it has some.
+func decodeToken(body []byte, others fields) (token string, err error) {
+	err = decodeKnown(body, func(p *problems, m member) bool {
+		if m.key == "access_token" {
+			p.decodeString(m, &token)
+			return true
+		}
+		return others != nil && others(p, m)
+	})
+	if err != nil {
 		return "", err
 	}
-	if given == nil || *given == "" {
+	if token == "" {
 		var p problems
 		p.add("access_token", CodeMissingField, "")
 		return "", p.err()
 	}
-	return *given, nil
+	return token, nil
+}
+
+// decodeNullable takes null for an absent key.
+func (p *problems) decodeNullable(m member, into *string) {
+	if string(m.value) != "null" {
+		p.decodeString(m, into)
+	}
+}
+
+// decodeGiven tells an absent key, nil, from an empty string.
+func (p *problems) decodeGiven(m member, into **string) {
+	*into = new(string)
+	p.decodeString(m, *into)
 }
 
 func (p *problems) decodeString(m member, into *string) (ok bool) {
-	if m.value[0] != '"' || json.Unmarshal(m.value, into) != nil {
+	if m.value[0] != '"' {
 		p.invalid(m.key, "must be a string, not %s", jsonType(m.value))
 		return false
 	}
+	*into = unquote(m.value)
 	return true
 }
 
@@ -295,17 +370,18 @@ func (p *problems) decodeStrings(m member, into *[]string) {
 		*into = []string{}
 		return
 	}
-	var values []json.RawMessage
-	if json.Unmarshal(m.value, &values) != nil {
+	if m.value[0] != '[' {
 		p.invalid(m.key, "must be an array of strings, not %s", jsonType(m.value))
 		return
 	}
+	values := (&jsonText{text: m.value}).array()
 	*into = make([]string, len(values))
 	for i, v := range values {
-		if v[0] != '"' || json.Unmarshal(v, &(*into)[i]) != nil {
+		if v[0] != '"' {
 			p.invalid(m.key, "must be an array of strings, but number %d is %s", i+1, jsonType(v))
 			return
 		}
+		(*into)[i] = unquote(v)
 	}
 }
 

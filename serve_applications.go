@@ -44,7 +44,7 @@ func basicCredentials(r *http.Request) (id, secret string, ok bool) {
 }
 
 // tokenOf reads the token that a request is about, from the path or the body.
-func (h *handler) tokenOf(w *response, r *http.Request, others map[string]field) (string, error) {
+func (h *handler) tokenOf(w *response, r *http.Request, others fields) (string, error) {
 	if err := w.bodyErr; err != nil {
 		return "", err
 	}
@@ -173,11 +173,8 @@ func (h *handler) revokeGrant(w *response, r *http.Request) {
 // scopeToken answers POST /applications/{client_id}/token/scoped.
 func (h *handler) scopeToken(w *response, r *http.Request) {
 	req := ScopedRequest{ClientID: w.app.ClientID}
-	token, err := h.tokenOf(w, r, map[string]field{
-		"scopes":      stringsField(&req.Scopes),
-		"note":        stringField(&req.Note),
-		"note_url":    stringField(&req.NoteURL),
-		"fingerprint": stringField(&req.Fingerprint),
+	token, err := h.tokenOf(w, r, func(p *problems, m member) bool {
+		return p.decodeCommon(m, &req.Scopes, &req.Note, &req.NoteURL, &req.Fingerprint)
 	})
 	var p problems
 	req.Token, req.IdempotencyKey = NewSecret(token), p.idempotencyHeader(r)
