@@ -514,7 +514,7 @@ func (h *handler) answer(err error, r *http.Request, header http.Header) (status
 		for i, f := range validation.Fields {
 			fields[i] = wireFieldError{Resource: "OauthAccess", Field: f.Field, Code: f.Code, Message: f.Message}
 			if f.ExistingID != 0 {
-				body.ExistingURL = h.authorizationURL(r, f.ExistingID)
+				body.ExistingURL = authorizationURL(h.root(r), f.ExistingID)
 			}
 		}
 		body.Message, body.Errors = "Validation Failed", fields

@@ -92,6 +92,11 @@ const contentJSON = "application/json; charset=utf-8"
 
 // encode lays v out as the seed document does.
 func encode(v any) []byte {
+	if v, ok := v.(laidOut); ok {
+		l := layout{b: make([]byte, 0, 1024)}
+		v.layOut(&l)
+		return append(l.b, '\n')
+	}
 	var body bytes.Buffer
 	enc := json.NewEncoder(&body)
 	enc.SetEscapeHTML(false)
@@ -124,6 +129,14 @@ func (w *response) empty(status int) {
 // log writes the request's line. The path stays out: it can hold a token.
 func (w *response) log(r *http.Request) {
 	level := slog.LevelInfo
+	// A client that hangs up ends its own request: no fault of this side.
+	if w.err != nil && w.status >= 500 && !errors.Is(r.Context().Err(), context.Canceled) {
+		level = slog.LevelError
+	}
+	ctx := context.WithoutCancel(r.Context())
+	if !w.h.cfg.Logger.Enabled(ctx, level) {
+		return // nothing is gathered for nobody
+	}
 	attrs := []slog.Attr{
 		slog.String("request_id", w.id),
 		slog.String("method", r.Method),
@@ -139,10 +152,6 @@ func (w *response) log(r *http.Request) {
 	}
 	if w.err != nil {
 		attrs = append(attrs, slog.String("error", w.err.Error()))
-		// A client that hangs up ends its own request: no fault of this side.
-		if w.status >= 500 && !errors.Is(r.Context().Err(), context.Canceled) {
-			level = slog.LevelError
-		}
 	}
-	w.h.cfg.Logger.LogAttrs(context.WithoutCancel(r.Context()), level, "authz request", attrs...)
+	w.h.cfg.Logger.LogAttrs(ctx, level, "authz request", attrs...)
 }

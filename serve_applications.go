@@ -56,9 +56,10 @@ func (h *handler) tokenOf(w *response, r *http.Request, others fields) (string, 
 
 // shown answers with an authorization, its token and its user.
 func (h *handler) shown(w *response, r *http.Request, a Authorization, token string, user User) {
-	out := h.shows(r, a, w.app, NewSecret(token))
-	out.User = h.newWireUser(r, user)
-	w.json(http.StatusOK, out)
+	root := h.root(r)
+	out := h.shows(root, a, w.app, NewSecret(token))
+	out.User = newWireUser(root, user)
+	w.json(http.StatusOK, &out)
 }
 
 // ownerOf looks up the user of a token before something is made of it: what

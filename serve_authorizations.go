@@ -41,7 +41,7 @@ func (h *handler) getOrCreate(w *response, r *http.Request) {
 	result, err := h.m.GetOrCreate(ctx, req)
 	err = found(err)
 	if exists := new(ExistsError); errors.As(err, &exists) {
-		w.Header().Set("Location", h.authorizationURL(r, exists.ID))
+		w.Header().Set("Location", authorizationURL(h.root(r), exists.ID))
 	}
 	if err != nil {
 		w.fail(err)
@@ -55,14 +55,14 @@ func (h *handler) getOrCreate(w *response, r *http.Request) {
 
 // made answers a request that asked for an authorization.
 func (h *handler) made(w *response, r *http.Request, result Result) {
-	location := h.authorizationURL(r, result.Authorization.ID)
-	w.Header().Set("Location", location)
+	out := h.shows(h.root(r), result.Authorization, result.App, result.Token)
+	w.Header().Set("Location", out.URL)
 	w.replayed(result)
 	status := http.StatusOK
 	if result.Created {
 		status = http.StatusCreated
 	}
-	w.json(status, h.shows(r, result.Authorization, result.App, result.Token))
+	w.json(status, &out)
 }
 
 func (w *response) replayed(result Result) {
@@ -140,7 +140,7 @@ func (h *handler) list(w *response, r *http.Request) {
 		}
 	}
 	apps := make(map[string]App) // few apps make many authorizations
-	out := make([]wireAuthorization, len(recs))
+	out, root := make(wireAuthorizations, len(recs)), h.root(r)
 	for i, rec := range recs {
 		app, known := apps[rec.ClientID]
 		if !known || rec.ClientID == "" {
@@ -152,9 +152,9 @@ func (h *handler) list(w *response, r *http.Request) {
 			}
 			apps[rec.ClientID] = app
 		}
-		out[i] = h.shows(r, rec, app, Secret{})
+		out[i] = h.shows(root, rec, app, Secret{})
 	}
-	if link := page.link(h.root(r)+"/authorizations", total); link != "" {
+	if link := page.link(root+"/authorizations", total); link != "" {
 		w.Header().Set("Link", link)
 	}
 	w.fresh(out)
@@ -175,7 +175,8 @@ func (h *handler) get(w *response, r *http.Request) {
 		return
 	}
 	w.lastModified(rec.UpdatedAt)
-	w.fresh(h.shows(r, rec, app, Secret{}))
+	out := h.shows(h.root(r), rec, app, Secret{})
+	w.fresh(&out)
 }
 
 func (w *response) lastModified(t time.Time) {
@@ -205,7 +206,8 @@ func (h *handler) update(w *response, r *http.Request) {
 		w.fail(err)
 		return
 	}
-	w.json(http.StatusOK, h.shows(r, rec, app, Secret{}))
+	out := h.shows(h.root(r), rec, app, Secret{})
+	w.json(http.StatusOK, &out)
 }
 
 // delete answers DELETE /authorizations/{id}.

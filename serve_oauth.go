@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -104,6 +105,22 @@ type wireIntrospection struct {
 	Subject   string `json:"sub"`
 }
 
+func (a *wireIntrospection) layOut(l *layout) {
+	l.open('{')
+	l.key("active")
+	l.b = strconv.AppendBool(l.b, a.Active)
+	l.text("scope", a.Scope)
+	l.textIf("client_id", a.ClientID)
+	l.textIf("username", a.Username)
+	l.text("token_type", a.TokenType)
+	if a.ExpiresAt != 0 {
+		l.number("exp", a.ExpiresAt)
+	}
+	l.number("iat", a.IssuedAt)
+	l.text("sub", a.Subject)
+	l.close('}')
+}
+
 // inactive is all that is told of a token that is dead, or none of the app's
 // business.
 type inactive struct {
@@ -128,7 +145,7 @@ func (h *handler) introspect(w *response, r *http.Request) {
 		w.fail(err)
 		return
 	}
-	out := wireIntrospection{
+	out := &wireIntrospection{
 		Active: true, Scope: strings.Join(a.Scopes, " "), ClientID: a.ClientID, Username: user.Login,
 		TokenType: "Bearer", IssuedAt: a.IssuedAt.Unix(), Subject: a.Owner,
 	}

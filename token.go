@@ -20,8 +20,11 @@ const (
 
 // newToken returns a token with this prefix. crypto/rand never fails.
 func newToken(prefix string) Secret {
-	random := randomBase62(tokenRandom)
-	return NewSecret(prefix + "_" + random + checksum(random))
+	var text [maxPrefix + 1 + tokenRandom + tokenSum]byte
+	b := append(append(text[:0], prefix...), '_')
+	b = appendBase62(b, tokenRandom)
+	sum := checksum(b[len(b)-tokenRandom:])
+	return NewSecret(string(append(b, sum[:]...)))
 }
 
 // wellFormed reports whether s has the form of a token, under any prefix.
@@ -30,8 +33,10 @@ func wellFormed(s string) bool {
 	if i < 2 || i > maxPrefix+1 || s[i-1] != '_' || !validPrefix(s[:i-1]) {
 		return false
 	}
-	random, sum := s[i:i+tokenRandom], s[i+tokenRandom:]
-	return checksum(random) == sum && isBase62(random)
+	var random [tokenRandom]byte
+	copy(random[:], s[i:])
+	sum := checksum(random[:])
+	return string(sum[:]) == s[i+tokenRandom:] && isBase62(s[i:i+tokenRandom])
 }
 
 // wellFormed reports whether s has the form of this Manager's tokens.
@@ -54,19 +59,21 @@ func isBase62(s string) bool {
 	return true
 }
 
-func checksum(random string) string {
-	sum := crc32.ChecksumIEEE([]byte(random))
-	var out [tokenSum]byte
+func checksum(random []byte) (out [tokenSum]byte) {
+	sum := crc32.ChecksumIEEE(random)
 	for i := tokenSum - 1; i >= 0; i-- {
 		out[i] = base62[sum%62]
 		sum /= 62
 	}
-	return string(out[:])
+	return out
 }
 
 // randomBase62 returns n characters, each drawn evenly from the alphabet.
-func randomBase62(n int) string {
-	out := make([]byte, 0, n)
+func randomBase62(n int) string { return string(appendBase62(nil, n)) }
+
+// appendBase62 appends n such characters.
+func appendBase62(out []byte, n int) []byte {
+	n += len(out)
 	var buf [64]byte
 	for len(out) < n {
 		_, _ = rand.Read(buf[:])
@@ -78,7 +85,7 @@ func randomBase62(n int) string {
 			}
 		}
 	}
-	return string(out)
+	return out
 }
 
 func lastEight(token string) string { return token[max(0, len(token)-8):] }

@@ -3,6 +3,7 @@ package authz
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -84,17 +85,15 @@ func (p *problems) scopes(field string, scopes []string, rules scopeRules) []str
 		return nil
 	}
 	out := make([]string, 0, len(scopes))
-	seen := make(map[string]bool, len(scopes))
 	var unknown []string
 	for i, s := range scopes {
 		if !validScope(s) {
 			p.invalid(field, "must be scope-tokens of RFC 6749, at most %d bytes long each: number %d is none", MaxScope, i+1)
 			return nil
 		}
-		if seen[s] {
+		if slices.Contains(out, s) {
 			continue
 		}
-		seen[s] = true
 		out = append(out, s)
 		if !rules.declares(s) {
 			unknown = append(unknown, s)

@@ -33,6 +33,51 @@ type wireAuthorization struct {
 	User       *wireUser `json:"user,omitempty"`
 }
 
+func (a *wireAuthorization) layOut(l *layout) {
+	l.open('{')
+	l.number("id", a.ID)
+	l.text("url", a.URL)
+	l.texts("scopes", a.Scopes)
+	l.text("token", a.Token)
+	l.text("token_last_eight", a.TokenLastEight)
+	l.text("hashed_token", a.HashedToken)
+	l.key("app")
+	l.open('{')
+	l.text("url", a.App.URL)
+	l.text("name", a.App.Name)
+	l.text("client_id", a.App.ClientID)
+	l.close('}')
+	l.text("note", a.Note)
+	l.text("note_url", a.NoteURL)
+	l.text("updated_at", a.UpdatedAt)
+	l.text("created_at", a.CreatedAt)
+	l.text("fingerprint", a.Fingerprint)
+	l.textIf("last_used_at", a.LastUsedAt)
+	if u := a.User; u != nil {
+		l.key("user")
+		l.open('{')
+		l.text("login", u.Login)
+		l.number("id", u.ID)
+		l.text("node_id", u.NodeID)
+		l.text("url", u.URL)
+		l.text("type", u.Type)
+		l.close('}')
+	}
+	l.close('}')
+}
+
+// wireAuthorizations is a page of them.
+type wireAuthorizations []wireAuthorization
+
+func (page wireAuthorizations) layOut(l *layout) {
+	l.open('[')
+	for i := range page {
+		l.item()
+		page[i].layOut(l)
+	}
+	l.close(']')
+}
+
 type wireApp struct {
 	URL      string `json:"url"`
 	Name     string `json:"name"`
@@ -68,12 +113,12 @@ func wireLastUsed(t time.Time) string {
 	return wireTime(t)
 }
 
-// shows is an authorization as the handler shows it.
-func (h *handler) shows(r *http.Request, a Authorization, app App, token Secret) wireAuthorization {
+// shows is an authorization as the handler shows it. root is where the API begins.
+func (h *handler) shows(root string, a Authorization, app App, token Secret) wireAuthorization {
 	if h.cfg.HideLastUsed {
 		a.LastUsedAt = time.Time{}
 	}
-	return newWireAuthorization(a, app, token, h.authorizationURL(r, a.ID))
+	return newWireAuthorization(a, app, token, authorizationURL(root, a.ID))
 }
 
 func newWireApp(app App) wireApp {
@@ -102,12 +147,12 @@ type wireUser struct {
 	Type   string `json:"type"`
 }
 
-func (h *handler) newWireUser(r *http.Request, u User) *wireUser {
+func newWireUser(root string, u User) *wireUser {
 	id, err := strconv.ParseInt(u.ID, 10, 64)
 	if err != nil || id < 1 || id >= 1<<53 || strconv.FormatInt(id, 10) != u.ID {
 		id = number("user", u.ID)
 	}
-	return &wireUser{Login: u.Login, ID: id, NodeID: u.ID, URL: h.root(r) + "/users/" + url.PathEscape(u.Login), Type: "User"}
+	return &wireUser{Login: u.Login, ID: id, NodeID: u.ID, URL: root + "/users/" + url.PathEscape(u.Login), Type: "User"}
 }
 
 // userOf looks up whose authorization it is.
@@ -136,9 +181,10 @@ func pathID(r *http.Request) int64 {
 	return id
 }
 
-// authorizationURL is the authorization's url as the client sees the server.
-func (h *handler) authorizationURL(r *http.Request, id int64) string {
-	return h.root(r) + "/authorizations/" + strconv.FormatInt(id, 10)
+// authorizationURL is an authorization's url. root is where the API begins, as the
+// client sees the server.
+func authorizationURL(root string, id int64) string {
+	return root + "/authorizations/" + strconv.FormatInt(id, 10)
 }
 
 func (h *handler) grantURL(r *http.Request, id int64) string {
@@ -169,8 +215,11 @@ func (h *handler) baseURL(r *http.Request) string {
 	}
 	// What a router has stripped from the path still stands in RequestURI.
 	var stripped string
-	if u, err := url.ParseRequestURI(r.RequestURI); err == nil {
-		if prefix, ok := strings.CutSuffix(u.EscapedPath(), r.URL.EscapedPath()); ok {
+	path := r.URL.EscapedPath()
+	if uri, _, _ := strings.Cut(r.RequestURI, "?"); uri == path {
+		// Nothing: it need not be taken apart.
+	} else if u, err := url.ParseRequestURI(r.RequestURI); err == nil {
+		if prefix, ok := strings.CutSuffix(u.EscapedPath(), path); ok {
 			stripped = prefix
 		}
 	}
