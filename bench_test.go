@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/seed-926035fd/authz"
 	"github.com/seed-926035fd/authz/store/memory"
@@ -85,6 +86,9 @@ type discard struct {
 func (d *discard) Header() http.Header         { return d.header }
 func (d *discard) Write(b []byte) (int, error) { return len(b), nil }
 func (d *discard) WriteHeader(status int)      { d.status = status }
+
+// net/http's can do it, and who cannot pays for an error.
+func (d *discard) SetReadDeadline(time.Time) error { return nil }
 
 // hotCall sends one request again and again: the body anew each time.
 type hotCall struct {
@@ -225,4 +229,44 @@ func BenchmarkHandler(b *testing.B) {
 	run("check", w.check())
 	run("introspect", w.introspect())
 	run("list", w.list())
+}
+
+// What of it must not creep up again. The counts have a little room: the standard library's own change.
+func TestAllocations(t *testing.T) {
+	if raceEnabled {
+		t.Skip("-race allocates on its own")
+	}
+	w := newHot(t, authz.Config{Cache: newCache()})
+	put, check, introspect := w.put(), w.check(), w.introspect()
+	ctx := t.Context()
+	for _, test := range []struct {
+		name string
+		most float64
+		do   func()
+	}{
+		{"GetOrCreate, existing", 13, func() {
+			if _, err := w.m.GetOrCreate(ctx, hotRequest(7)); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"AuthenticateApp", 1, func() {
+			if _, err := w.m.AuthenticateApp(ctx, clientID, secretOfSeed); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"Check", 3, func() {
+			if _, err := w.m.Check(ctx, clientID, w.tokens[7]); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"PUT, existing", 65, func() { put.send(t, http.StatusOK) }},
+		{"POST …/token", 55, func() { check.send(t, http.StatusOK) }},
+		{"POST /oauth/introspect", 45, func() { introspect.send(t, http.StatusOK) }},
+	} {
+		n := testing.AllocsPerRun(200, test.do)
+		t.Log(test.name, n)
+		if n > test.most {
+			t.Errorf("%s: %v allocations, want %v at most", test.name, n, test.most)
+		}
+	}
 }

@@ -36,7 +36,7 @@ func decodeObject(body []byte) ([]member, error) {
 	if w.next() != '{' {
 		return nil, errNotObject
 	}
-	members := w.object()
+	members := w.object(make([]member, 0, 8)) // most have no more
 	if w.twice {
 		return nil, errNotJSON
 	}
@@ -75,9 +75,9 @@ func (w *jsonText) value() json.RawMessage {
 	begin := w.at
 	switch c {
 	case '{':
-		w.object()
+		w.object(nil)
 	case '[':
-		w.array()
+		w.array(func(json.RawMessage) {})
 	case '"':
 		for w.at++; w.text[w.at] != '"'; w.at++ {
 			if w.text[w.at] == '\\' {
@@ -93,15 +93,16 @@ func (w *jsonText) value() json.RawMessage {
 	return w.text[begin:w.at]
 }
 
-func (w *jsonText) array() (values []json.RawMessage) {
+// array hands the values of an array to take.
+func (w *jsonText) array(take func(json.RawMessage)) {
 	w.at++
 	if w.next() == ']' {
 		w.at++
-		return nil
+		return
 	}
 	for {
-		if values = append(values, w.value()); !w.more() {
-			return values
+		if take(w.value()); !w.more() {
+			return
 		}
 	}
 }
@@ -109,11 +110,12 @@ func (w *jsonText) array() (values []json.RawMessage) {
 // fewKeys is up to where it is faster to look at each key than to ask a map.
 const fewKeys = 16
 
-func (w *jsonText) object() (members []member) {
+// object appends the members of an object.
+func (w *jsonText) object(members []member) []member {
 	w.at++
 	if w.next() == '}' {
 		w.at++
-		return nil
+		return members
 	}
 	var many map[string]bool
 	for {
@@ -141,10 +143,11 @@ func (w *jsonText) object() (members []member) {
 }
 
 // unquote returns the text of a valid JSON string.
-func unquote(value json.RawMessage) (text string) {
+func unquote(value json.RawMessage) string {
 	if bytes.IndexByte(value, '\\') < 0 {
 		return string(value[1 : len(value)-1])
 	}
+	var text string
 	if err := json.Unmarshal(value, &text); err != nil {
 		panic(err) // never, for a valid one
 	}
@@ -374,15 +377,19 @@ func (p *problems) decodeStrings(m member, into *[]string) {
 		p.invalid(m.key, "must be an array of strings, not %s", jsonType(m.value))
 		return
 	}
-	values := (&jsonText{text: m.value}).array()
-	*into = make([]string, len(values))
-	for i, v := range values {
-		if v[0] != '"' {
-			p.invalid(m.key, "must be an array of strings, but number %d is %s", i+1, jsonType(v))
-			return
+	texts, bad := make([]string, 0, 8), false
+	w := jsonText{text: m.value}
+	w.array(func(v json.RawMessage) {
+		switch {
+		case bad:
+		case v[0] != '"':
+			p.invalid(m.key, "must be an array of strings, but number %d is %s", len(texts)+1, jsonType(v))
+			bad = true
+		default:
+			texts = append(texts, unquote(v))
 		}
-		(*into)[i] = unquote(v)
-	}
+	})
+	*into = texts
 }
 
 // jsonType names the type of a JSON value.

@@ -416,7 +416,11 @@ func HashOf(secret string) Hash {
 }
 
 // Hex returns the hash in lower-case hexadecimal, as `hashed_token` on the wire.
-func (h Hash) Hex() string { return hex.EncodeToString(h[:]) }
+func (h Hash) Hex() string {
+	var text [2 * sha256.Size]byte
+	hex.Encode(text[:], h[:])
+	return string(text[:])
+}
 
 // String hides the hash, so that a record can be printed without handing out
 // something to search a stolen database for. Hex gives it.
