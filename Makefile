@@ -7,7 +7,7 @@ export GO PKGS FUZZTIME
 
 LINTER = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: help test unit processes fmt vet staticcheck fuzz cross cover lint bench bench-quick bench-hydra bench-revocation
+.PHONY: help test unit processes fmt vet staticcheck fuzz cross cover lint bench bench-quick bench-hydra bench-revocation bench-growth
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,4 +36,7 @@ bench-quick: ## the same roughly, in under three minutes: writes nothing
 bench-hydra: ## build ory/hydra, for bench to measure beside
 bench-revocation: ## how late other processes hear of a revocation: writes docs/revocation.md
 bench bench-quick bench-hydra bench-revocation:
+	@$(MAKE) -C bench $@
+
+bench-growth: ## latency and bytes from ten thousand rows to ten million: writes docs/growth.md
 	@$(MAKE) -C bench $@
