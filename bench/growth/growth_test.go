@@ -174,23 +174,29 @@ func TestReport(t *testing.T) {
 
 // An interrupt ends the program with a report, and leaves no file behind.
 func TestInterrupted(t *testing.T) {
-	t.Setenv("TMPDIR", t.TempDir())
-	ctx, cancel := context.WithCancel(t.Context())
-	stop := writerFunc(func(p []byte) (int, error) {
-		if bytes.Contains(p, []byte("verify")) {
-			cancel()
-		}
-		return len(p), nil
-	})
-	var stdout bytes.Buffer
-	if code := run(ctx, []string{"-rows", "1000", "-backends", "sqlite", "-pass", "300ms", "-cached", "10"}, &stdout, stop); code != 130 {
-		t.Errorf("code %d", code)
-	}
-	if !strings.Contains(stdout.String(), "Interrupted: incomplete.") || !strings.Contains(stdout.String(), "| get | 1 |") {
-		t.Errorf("the report does not say it, or is without what was measured:\n%s", &stdout)
-	}
-	if left, err := os.ReadDir(os.Getenv("TMPDIR")); err != nil || len(left) > 0 {
-		t.Errorf("left behind: %v, %v", left, err)
+	for _, at := range []string{"loaded", "index 3/8", "verify"} {
+		t.Run(at, func(t *testing.T) {
+			t.Setenv("TMPDIR", t.TempDir())
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			stop := writerFunc(func(p []byte) (int, error) {
+				if bytes.Contains(p, []byte(at)) {
+					cancel()
+				}
+				return len(p), nil
+			})
+			var stdout bytes.Buffer
+			if code := run(ctx, []string{"-rows", "10000", "-backends", "sqlite", "-pass", "300ms", "-cached", "10"}, &stdout, stop); code != 130 {
+				t.Errorf("code %d", code)
+			}
+			text := stdout.String()
+			if !strings.Contains(text, "Interrupted: incomplete.") || strings.Contains(text, "Failed") || at == "verify" && !strings.Contains(text, "| get | 1 |") {
+				t.Errorf("the report does not say it, or is without what was measured:\n%s", text)
+			}
+			if left, err := os.ReadDir(os.Getenv("TMPDIR")); err != nil || len(left) > 0 {
+				t.Errorf("left behind: %v, %v", left, err)
+			}
+		})
 	}
 }
 

@@ -136,7 +136,11 @@ func (r *report) measure(ctx context.Context, o options, p *progress) {
 		p.rowsLeft += rows * len(o.backends)
 		p.timeLeft += time.Duration(len(o.backends)*runs*2) * o.pass
 	}
-	r.failed("cache", r.measureMemory(ctx, o, p))
+	if slices.Contains(o.backends, "postgres") && slices.Contains(o.sizes, o.partitions) {
+		p.rowsLeft += len(copies) * o.partitions
+		p.timeLeft += 20 * o.pass // subjects with each number of callers, see measurePartitions
+	}
+	r.failed(ctx, "cache", r.measureMemory(ctx, o, p))
 	for _, backend := range o.backends {
 		for _, rows := range o.sizes {
 			if ctx.Err() != nil {
@@ -144,14 +148,15 @@ func (r *report) measure(ctx context.Context, o options, p *progress) {
 				return
 			}
 			p.rowsLeft -= rows
-			r.failed(fmt.Sprintf("%s, %d rows", backend, rows), r.measureOne(ctx, o, backend, rows, on, p))
+			r.failed(ctx, fmt.Sprintf("%s, %d rows", backend, rows), r.measureOne(ctx, o, backend, rows, on, p))
 		}
 	}
 	r.Interrupted = ctx.Err() != nil
 }
 
-func (r *report) failed(what string, err error) {
-	if err != nil && !errors.Is(err, context.Canceled) {
+// failed notes an error, unless it is an interrupt's.
+func (r *report) failed(ctx context.Context, what string, err error) {
+	if err != nil && ctx.Err() == nil {
 		r.Failed = append(r.Failed, what+": "+err.Error())
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync/atomic"
+	"time"
 )
 
 const partitions = 16
@@ -58,6 +59,7 @@ func each(format string) (out []string) {
 // measurePartitions compares statements on the copies.
 func (r *report) measurePartitions(ctx context.Context, o options, d *database, p *progress) error {
 	for _, c := range copies {
+		p.rowsLeft -= d.rows
 		for _, statement := range c.statements {
 			p.say(0, "postgres, %d rows: partitions: copying to %s", d.rows, c.name)
 			if _, err := d.db.ExecContext(ctx, statement); err != nil {
@@ -134,7 +136,8 @@ func (r *report) measurePartitions(ctx context.Context, o options, d *database, 
 	}
 	for _, op := range operations {
 		for _, callers := range op.callers {
-			p.say(0, "postgres, %d rows: partitions: %s, %d callers", d.rows, op.name, callers)
+			p.timeLeft -= time.Duration(len(op.subjects)) * o.pass
+			p.say(time.Duration(len(op.subjects))*o.pass, "postgres, %d rows: partitions: %s, %d callers", d.rows, op.name, callers)
 			measured, err := measure(ctx, op, callers, o.pass, nil)
 			if err != nil {
 				return err
