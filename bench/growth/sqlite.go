@@ -43,12 +43,19 @@ func openSQLite(ctx context.Context, p population, _ *server, at func(stage stri
 	if s, err = sqlite.Open(ctx, path); err != nil {
 		return nil, err
 	}
+	// The raw statements run on the host's pool, whose settings are those of the
+	// store's own. What is put in comes by a third: it leaves both caches cold.
+	db := s.DB()
+	third, err := sql.Open("sqlite", path+"?_pragma=busy_timeout(10000)")
+	if err != nil {
+		_ = s.Close()
+		return nil, err
+	}
 	end = func() {
+		_ = third.Close()
 		_ = s.Close()
 		_ = os.RemoveAll(dir)
 	}
-	// Measured beside each other on pools of the same settings: the host's is one of Open's.
-	db := s.DB()
 	raw, err := newRaw(db)
 	if err != nil {
 		return nil, err
@@ -67,7 +74,7 @@ func openSQLite(ctx context.Context, p population, _ *server, at func(stage stri
 		// SQLite has one writer at a time: callers that wait in Go wake at once.
 		writer: new(sync.Mutex),
 		put: func(ctx context.Context, recs []store.Authorization) error {
-			tx, err := db.BeginTx(ctx, nil)
+			tx, err := third.BeginTx(ctx, nil)
 			if err != nil {
 				return err
 			}
