@@ -43,33 +43,37 @@ func splice(doc, part, text string) (string, error) {
 	return before + begin + "\n" + strings.Trim(text, "\n") + "\n\n" + end + after, nil
 }
 
-// growthRow is what bench/growth has measured: by how much the latency of ours
-// and of the raw statement have grown from 10 k to 10 M rows.
+// growthRow is what bench/growth has measured: by how much the median latency of
+// ours and of the raw statement have grown.
 type growthRow struct {
-	What string  `json:"what"`
-	Ours float64 `json:"ours"`
-	Raw  float64 `json:"raw"`
+	Backend   string  `json:"backend"`
+	Operation string  `json:"operation"`
+	Callers   int     `json:"callers"`
+	From      int     `json:"from_rows"`
+	To        int     `json:"to_rows"`
+	Ours      float64 `json:"ours"`
+	Raw       float64 `json:"raw"`
 }
 
 // growthTable has the rows of the target that another program measures, from its
 // file.
 func growthTable(file string) (string, error) {
-	const format = "| 10 k to 10 M rows%s | our latency grows no more than the raw statement's | %s | %s | see [scaling.md](scaling.md) |\n"
+	const format = "| %s | our latency grows no more than the raw statement's | %s | | %s |\n"
 	text, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Sprintf(format, "", "not measured in this run", ""), nil
+		return fmt.Sprintf(format, "10 k to 10 M rows", "not measured", "`make bench-growth`"), nil
 	}
 	if err != nil {
 		return "", err
 	}
 	var growth struct {
-		Rows []growthRow `json:"rows"`
+		Rows []growthRow `json:"growth"`
 	}
 	if err := json.Unmarshal(text, &growth); err != nil {
 		return "", fmt.Errorf("%s: %w", file, err)
 	}
 	if len(growth.Rows) == 0 {
-		return "", fmt.Errorf("%s has no rows", file)
+		return "", fmt.Errorf("%s says nothing of growth", file)
 	}
 	var b strings.Builder
 	for _, row := range growth.Rows {
@@ -78,7 +82,8 @@ func growthTable(file string) (string, error) {
 		if round2(row.Ours) > round2(row.Raw) {
 			measured = "**" + measured + "**"
 		}
-		fmt.Fprintf(&b, format, ", "+row.What, measured+" times, raw "+times(row.Raw), "")
+		what := fmt.Sprintf("%s rows to %s, %s, %s, %d callers", short(float64(row.From)), short(float64(row.To)), row.Backend, row.Operation, row.Callers)
+		fmt.Fprintf(&b, format, what, measured+" times, raw "+times(row.Raw), "`make bench-growth`, [growth.md](growth.md)")
 	}
 	return b.String(), nil
 }

@@ -118,8 +118,7 @@ func (s settings) schema() migrate.Set {
 
 var errMixedUp = errors.New("statements that run at once get each other's answers: the driver must send each in one round trip and keep none (lib/pq: binary_parameters=yes; pgx: default_query_exec_mode=exec)")
 
-// checkPooled finds out whether statements that overlap, and a transaction, get
-// their own answers.
+// checkPooled finds out whether statements that overlap get their own answers.
 func checkPooled(ctx context.Context, db *sql.DB) error {
 	const workers, each = 8, 25
 	errs := make(chan error, workers)
