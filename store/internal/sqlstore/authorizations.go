@@ -293,7 +293,7 @@ func (s *Store) List(ctx context.Context, q store.Query) ([]store.Authorization,
 		if err != nil {
 			return nil, err
 		}
-		return collect(rows, scanAuthorization)
+		return collect(rows, newScanner(false).authorization)
 	})
 }
 
@@ -529,48 +529,66 @@ func splitScopes(s string) []string {
 	return strings.Split(s, " ")
 }
 
-func scanAuthorization(r row) (store.Authorization, error) {
-	rec, _, err := scan(r, false)
+func scanAuthorization(r row) (store.Authorization, error) { return newScanner(false).authorization(r) }
+
+func scanStanding(r row) (store.Authorization, store.Standing, error) {
+	return newScanner(true).scan(r)
+}
+
+// scanner reads the columns of authorizations, in one allocation for all that Scan
+// points to, and for all rows.
+type scanner struct {
+	rec                      store.Authorization
+	scopes                   string
+	hash, replayID           []byte
+	issued, created, updated int64
+	replayEnd, expires, ends sql.NullInt64
+	idle                     int64
+	used, app, suspended     sql.NullInt64
+
+	all     [22]any
+	columns []any // those that there are
+}
+
+// newScanner returns one for rows of authorizationColumns, and where standing is
+// set, two more: 1 for an app, 2 for one that is suspended; and when the owner was
+// suspended.
+func newScanner(standing bool) *scanner {
+	v := new(scanner)
+	v.all = [...]any{&v.rec.ID, &v.rec.Revision, &v.rec.Owner, &v.rec.ClientID, &v.rec.Fingerprint, &v.scopes, &v.rec.Note, &v.rec.NoteURL,
+		&v.hash, &v.rec.TokenLastEight, &v.issued, &v.replayID, &v.rec.Replay.Seal, &v.replayEnd, &v.created, &v.updated, &v.expires,
+		&v.idle, &v.ends, &v.used, &v.app, &v.suspended}
+	v.columns = v.all[:]
+	if !standing {
+		v.columns = v.all[:len(v.all)-2]
+	}
+	return v
+}
+
+func (v *scanner) authorization(r row) (store.Authorization, error) {
+	rec, _, err := v.scan(r)
 	return rec, err
 }
 
-// scanStanding is scanAuthorization for a row that goes on with two columns: 1
-// for an app, 2 for one that is suspended; and when the owner was suspended.
-func scanStanding(r row) (store.Authorization, store.Standing, error) { return scan(r, true) }
-
-func scan(r row, standing bool) (store.Authorization, store.Standing, error) {
-	var v struct { // one allocation for all that Scan points to
-		store.Authorization
-		scopes                   string
-		hash, replayID           []byte
-		issued, created, updated int64
-		replayEnd, expires, ends sql.NullInt64
-		idle                     int64
-		used, app, suspended     sql.NullInt64
-	}
-	columns := [...]any{&v.ID, &v.Revision, &v.Owner, &v.ClientID, &v.Fingerprint, &v.scopes, &v.Note, &v.NoteURL,
-		&v.hash, &v.TokenLastEight, &v.issued, &v.replayID, &v.Replay.Seal, &v.replayEnd, &v.created, &v.updated, &v.expires,
-		&v.idle, &v.ends, &v.used, &v.app, &v.suspended}
-	n := len(columns)
-	if !standing {
-		n -= 2
-	}
+func (v *scanner) scan(r row) (store.Authorization, store.Standing, error) {
 	// The error goes first: a driver can fill the variables and still fail.
-	if err := r.Scan(columns[:n]...); err != nil {
+	if err := r.Scan(v.columns...); err != nil {
 		return store.Authorization{}, store.Standing{}, notFound(err)
 	}
-	if len(v.hash) != len(v.TokenHash) || v.replayID != nil && len(v.replayID) != len(v.Replay.ID) {
+	rec := &v.rec
+	if len(v.hash) != len(rec.TokenHash) || v.replayID != nil && len(v.replayID) != len(rec.Replay.ID) {
 		return store.Authorization{}, store.Standing{}, errors.New("a hash in the database has a wrong length")
 	}
-	v.Scopes = splitScopes(v.scopes)
-	copy(v.TokenHash[:], v.hash)
-	copy(v.Replay.ID[:], v.replayID)
-	v.Replay.ExpiresAt = fromEnd(v.replayEnd)
-	v.IssuedAt, v.CreatedAt, v.UpdatedAt, v.ExpiresAt = fromMicros(v.issued), fromMicros(v.created), fromMicros(v.updated), fromEnd(v.expires)
-	v.IdleTimeout, v.EndsAt, v.LastUsedAt = time.Duration(v.idle)*time.Microsecond, fromEnd(v.ends), fromEnd(v.used)
-	return v.Authorization, store.Standing{
-		App:       v.app.Valid && v.ClientID != "",
-		Suspended: v.suspended.Valid || v.app.Int64 == 2 && v.ClientID != "",
+	rec.Scopes = splitScopes(v.scopes)
+	copy(rec.TokenHash[:], v.hash)
+	rec.Replay.ID = store.Hash{}
+	copy(rec.Replay.ID[:], v.replayID)
+	rec.Replay.ExpiresAt = fromEnd(v.replayEnd)
+	rec.IssuedAt, rec.CreatedAt, rec.UpdatedAt, rec.ExpiresAt = fromMicros(v.issued), fromMicros(v.created), fromMicros(v.updated), fromEnd(v.expires)
+	rec.IdleTimeout, rec.EndsAt, rec.LastUsedAt = time.Duration(v.idle)*time.Microsecond, fromEnd(v.ends), fromEnd(v.used)
+	return *rec, store.Standing{
+		App:       v.app.Valid && rec.ClientID != "",
+		Suspended: v.suspended.Valid || v.app.Int64 == 2 && rec.ClientID != "",
 	}, nil
 }
 
@@ -583,13 +601,26 @@ func notFound(err error) error {
 
 // collect reads all rows.
 func collect[T any](rows *sql.Rows, scan func(row) (T, error)) (out []T, err error) {
+	err = each(rows, func(r row) error {
+		rec, err := scan(r)
+		if err == nil {
+			out = append(out, rec)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// each calls fn for all rows.
+func each(rows *sql.Rows, fn func(row) error) error {
 	defer rows.Close()
 	for rows.Next() {
-		rec, err := scan(rows)
-		if err != nil {
-			return nil, err
+		if err := fn(rows); err != nil {
+			return err
 		}
-		out = append(out, rec)
 	}
-	return out, rows.Err()
+	return rows.Err()
 }

@@ -263,16 +263,18 @@ func (s *Store) lookupBatch(ctx context.Context, qs []hashQuery) ([]answer[found
 	if err != nil {
 		return nil, err
 	}
-	all, err := collect(rows, func(r row) (f shared[found], err error) {
-		f.out.rec, f.out.standing, err = scanStanding(r)
-		return f, err
+	all := make([]shared[found], 0, len(qs)) // never moved: pointers lead into it
+	byHash := make(map[store.Hash]*shared[found], len(qs))
+	columns := newScanner(true)
+	err = each(rows, func(r row) (err error) {
+		var f shared[found]
+		f.out.rec, f.out.standing, err = columns.scan(r)
+		all = append(all, f)
+		byHash[f.out.rec.TokenHash] = &all[len(all)-1]
+		return err
 	})
 	if err != nil {
 		return nil, err
-	}
-	byHash := make(map[store.Hash]*shared[found], len(all))
-	for i := range all {
-		byHash[all[i].out.rec.TokenHash] = &all[i]
 	}
 	answers := make([]answer[found], len(qs))
 	for i, q := range qs {
@@ -342,28 +344,36 @@ func (s *Store) byKeyBatch(ctx context.Context, ins []*creation) ([]answer[store
 	for i := range answers {
 		answers[i].err = store.ErrNotFound
 	}
-	_, err = collect(rows, func(r row) (struct{}, error) {
-		var n int
-		rec, err := scanAuthorization(numberedRow{r, &n})
-		switch {
+	numbered, columns := numberedRow{row: rows}, newScanner(false)
+	err = each(rows, func(row) error {
+		rec, err := columns.authorization(&numbered)
+		switch n := numbered.n; {
 		case err != nil:
-			return struct{}{}, err
+			return err
 		case n < 1 || n > len(ins) || rec.Key != ins[n-1].candidate.Key:
-			return struct{}{}, errors.New("a row answers no call")
+			return errors.New("a row answers no call")
+		default:
+			answers[n-1] = answer[store.Authorization]{out: rec}
 		}
-		answers[n-1] = answer[store.Authorization]{out: rec}
-		return struct{}{}, nil
+		return nil
 	})
 	return answers, err
 }
 
-// numberedRow is a row with a number before its columns.
+// numberedRow is a row with a number before its columns. One scanner reads it, row
+// after row.
 type numberedRow struct {
 	row
-	n *int
+	n    int
+	dest []any
 }
 
-func (r numberedRow) Scan(dest ...any) error { return r.row.Scan(append([]any{r.n}, dest...)...) }
+func (r *numberedRow) Scan(dest ...any) error {
+	if r.dest == nil {
+		r.dest = append([]any{&r.n}, dest...)
+	}
+	return r.row.Scan(r.dest...)
+}
 
 func (s *Store) insertOne(ctx context.Context, in *creation) (store.Authorization, error) {
 	return s.insertUnblocked(ctx, s, in.candidate)
@@ -387,34 +397,35 @@ func (s *Store) insertBatch(ctx context.Context, ins []*creation) ([]answer[stor
 		x, y := &a.candidate.Key, &b.candidate.Key
 		return cmp.Or(strings.Compare(x.Owner, y.Owner), strings.Compare(x.ClientID, y.ClientID), strings.Compare(x.Fingerprint, y.Fingerprint))
 	})
-	var columns []array
+	var arrays []array
 	for _, in := range firsts {
 		values := insertArgs(in.candidate)
-		if columns == nil {
-			columns = make([]array, len(values))
+		if arrays == nil {
+			arrays = make([]array, len(values))
 		}
 		for i, value := range values {
-			columns[i].add(value)
+			arrays[i].add(value)
 		}
 	}
-	args := make([]any, len(columns))
-	for i := range columns {
-		args[i] = columns[i].String()
+	args := make([]any, len(arrays))
+	for i := range arrays {
+		args[i] = arrays[i].String()
 	}
 	rows, err := s.query(ctx, insertMany, args...)
 	if err != nil {
 		return nil, err
 	}
-	recs, err := collect(rows, func(r row) (rec shared[store.Authorization], err error) { // to the end: then it is committed
-		rec.out, err = scanAuthorization(r)
-		return rec, err
+	recs := make([]shared[store.Authorization], 0, len(firsts)) // never moved: pointers lead into it
+	byKey := make(map[store.Key]*shared[store.Authorization], len(firsts))
+	columns := newScanner(false)
+	err = each(rows, func(r row) error { // to the end: then it is committed
+		rec, err := columns.authorization(r)
+		recs = append(recs, shared[store.Authorization]{out: rec})
+		byKey[rec.Key] = &recs[len(recs)-1]
+		return err
 	})
 	if err != nil {
 		return nil, err
-	}
-	byKey := make(map[store.Key]*shared[store.Authorization], len(recs))
-	for i := range recs {
-		byKey[recs[i].out.Key] = &recs[i]
 	}
 	answers := make([]answer[store.Authorization], len(ins))
 	for i, in := range ins {

@@ -89,7 +89,7 @@ func (s *Store) Expiring(ctx context.Context, from, to time.Time, after store.Po
 		if err != nil {
 			return nil, err
 		}
-		return collect(rows, scanAuthorization)
+		return collect(rows, newScanner(false).authorization)
 	})
 }
 
@@ -115,7 +115,7 @@ func (s *Store) Unused(ctx context.Context, since, liveAt time.Time, after int64
 		if err != nil {
 			return part{}, err
 		}
-		if p.page, err = collect(rows, scanAuthorization); len(p.page) == limit {
+		if p.page, err = collect(rows, newScanner(false).authorization); len(p.page) == limit {
 			p.next = p.page[limit-1].ID // there may be more
 		}
 		return p, err
