@@ -323,7 +323,7 @@ func (h *handler) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	switch {
 	case len(r.Header.Values("Authorization")) > 1:
 		w.fail(&badRequestError{"Request has more than one Authorization header"})
-	case len(r.Header.Values(otpHeader)) > 1:
+	case len(r.Header[canonical[otpHeader]]) > 1:
 		w.fail(&badRequestError{"Request has more than one " + otpHeader + " header"})
 	case len(r.Header.Values(idempotencyKeyField)) > 1:
 		w.fail(&badRequestError{"Request has more than one " + idempotencyKeyField + " header"})

@@ -133,8 +133,7 @@ func (w *response) log(r *http.Request) {
 	if w.err != nil && w.status >= 500 && !errors.Is(r.Context().Err(), context.Canceled) {
 		level = slog.LevelError
 	}
-	ctx := context.WithoutCancel(r.Context())
-	if !w.h.cfg.Logger.Enabled(ctx, level) {
+	if !w.h.cfg.Logger.Enabled(r.Context(), level) {
 		return // nothing is gathered for nobody
 	}
 	attrs := []slog.Attr{
@@ -153,5 +152,5 @@ func (w *response) log(r *http.Request) {
 	if w.err != nil {
 		attrs = append(attrs, slog.String("error", w.err.Error()))
 	}
-	w.h.cfg.Logger.LogAttrs(ctx, level, "authz request", attrs...)
+	w.h.cfg.Logger.LogAttrs(context.WithoutCancel(r.Context()), level, "authz request", attrs...)
 }

@@ -39,11 +39,11 @@ func (h *handler) getOrCreate(w *response, r *http.Request) {
 	ctx, cancel := h.bounded(r)
 	defer cancel()
 	result, err := h.m.GetOrCreate(ctx, req)
-	err = found(err)
-	if exists := new(ExistsError); errors.As(err, &exists) {
-		w.Header().Set("Location", authorizationURL(h.root(r), exists.ID))
-	}
 	if err != nil {
+		err = found(err)
+		if exists := new(ExistsError); errors.As(err, &exists) {
+			w.Header().Set("Location", authorizationURL(h.root(r), exists.ID))
+		}
 		w.fail(err)
 		return
 	}
