@@ -47,7 +47,8 @@ func expect(err error, right bool) error {
 	return err
 }
 
-// operations are those that read first: nothing is missing yet.
+// operations are in the order in which they are measured: those that read come
+// first, while nothing is missing.
 func (d *database) operations() []operation {
 	one, both := []int{1}, []int{1, 8}
 	var (

@@ -11,7 +11,7 @@ import (
 // long all of it will take from here.
 type progress struct {
 	w        io.Writer
-	rewrite  bool // the line in place; else one line after another, at most one a second
+	rewrite  bool // the line in place; else one line after another
 	last     time.Time
 	rowsLeft int           // to be loaded after this load
 	timeLeft time.Duration // to be measured
@@ -29,11 +29,11 @@ func newProgress(w io.Writer) *progress {
 
 // say writes a line; here is what is left of the present step.
 func (p *progress) say(here time.Duration, format string, args ...any) {
-	if now := time.Now(); now.Sub(p.last) < time.Second/4 {
+	now := time.Now()
+	if now.Sub(p.last) < time.Second/4 {
 		return
-	} else {
-		p.last = now
 	}
+	p.last = now
 	left := here + p.timeLeft + time.Duration(p.rowsLeft)*p.perRow
 	line := fmt.Sprintf(format, args...) + fmt.Sprintf("; about %v left", left.Round(time.Second))
 	if p.rewrite {

@@ -60,9 +60,9 @@ func openSQLite(ctx context.Context, p population, _ *server, at func(stage stri
 	if err != nil {
 		return nil, err
 	}
-	var version, journal, sync_ string
+	var version, journal, durability string
 	for query, to := range map[string]*string{
-		"SELECT sqlite_version()": &version, "PRAGMA journal_mode": &journal, "PRAGMA synchronous": &sync_,
+		"SELECT sqlite_version()": &version, "PRAGMA journal_mode": &journal, "PRAGMA synchronous": &durability,
 	} {
 		if err := db.QueryRowContext(ctx, query).Scan(to); err != nil {
 			return nil, err
@@ -70,7 +70,7 @@ func openSQLite(ctx context.Context, p population, _ *server, at func(stage stri
 	}
 	return &database{
 		population: p, backend: "sqlite", store: s, db: db, raw: raw, loaded: took,
-		about: fmt.Sprintf("SQLite %s (modernc), journal_mode=%s, synchronous=%s (2 is FULL); raw statements that write wait for each other in a mutex", version, journal, sync_),
+		about: fmt.Sprintf("SQLite %s (modernc), journal_mode=%s, synchronous=%s (2 is FULL); raw statements that write wait for each other in a mutex", version, journal, durability),
 		// SQLite has one writer at a time: callers that wait in Go wake at once.
 		writer: new(sync.Mutex),
 		put: func(ctx context.Context, recs []store.Authorization) error {
