@@ -25,11 +25,7 @@ func introspectSubjects(s *site, d *data, api http.Handler, o options) (subjects
 		return nil, "", err
 	}
 	basic := "Basic " + base64.StdEncoding.EncodeToString([]byte(d.app.ClientID+":"+d.secret.Reveal()))
-	ours, err := introspection(s, byIntrospection, addr, "/oauth/introspect", basic, d.tokens)
-	if err != nil {
-		return nil, "", err
-	}
-	subjects = append(subjects, ours)
+	subjects = append(subjects, introspection(s, byIntrospection, addr, "/oauth/introspect", basic, d.tokens))
 	if o.hydra == "" {
 		return subjects, "no other: `make bench-hydra` builds hydra.", nil
 	}
@@ -38,10 +34,7 @@ func introspectSubjects(s *site, d *data, api http.Handler, o options) (subjects
 		return nil, "", fmt.Errorf("hydra: %w", err)
 	}
 	s.closers = append(s.closers, end)
-	theirs, err := introspection(s, byHydra, addr, "/admin/oauth2/introspect", "", tokens)
-	if err != nil {
-		return nil, "", fmt.Errorf("hydra: %w", err)
-	}
+	theirs := introspection(s, byHydra, addr, "/admin/oauth2/introspect", "", tokens)
 	return append(subjects, theirs), "hydra, a process of its own, all in memory (SQLite).", nil
 }
 
@@ -49,10 +42,13 @@ func introspectSubjects(s *site, d *data, api http.Handler, o options) (subjects
 var alive = [][]byte{[]byte(`"active":true`), []byte(`"active": true`)}
 
 // introspection asks about tokens by POST, as RFC 7662 has it.
-func introspection(s *site, name, addr, path, authorization string, tokens []string) (subject, error) {
-	conns, err := s.dial(addr, httpCallers)
-	if err != nil {
-		return subject{}, err
+func introspection(s *site, name, addr, path, authorization string, tokens []string) subject {
+	conns := make([]*httpConn, httpCallers)
+	// A connection that waits for its turn for long is closed by some servers.
+	begin := func() (err error) {
+		fresh, err := s.dial(addr, len(conns))
+		copy(conns, fresh)
+		return err
 	}
 	requests := make([][]byte, len(tokens))
 	for i, token := range tokens {
@@ -64,10 +60,10 @@ func introspection(s *site, name, addr, path, authorization string, tokens []str
 		requests[i] = fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: %s\r\n%sContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s",
 			path, addr, header, len(body), body)
 	}
-	return subject{name: name, op: func(_ context.Context, w *worker) error {
+	return subject{name: name, begin: begin, op: func(_ context.Context, w *worker) error {
 		body, err := conns[w.id].ask(requests[w.rng.IntN(len(requests))])
 		return check(err, bytes.Contains(body, alive[0]) || bytes.Contains(body, alive[1]), errInactive)
-	}}, nil
+	}}
 }
 
 var errInactive = errors.New("a live token is not active")
