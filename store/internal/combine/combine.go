@@ -47,10 +47,13 @@ type Group[In, Out any] struct {
 	run         func(batch []*Call[In, Out])
 	lanes, most int
 	overdue     time.Duration // 0: never
+	extra, few  int
 
 	mu    sync.Mutex
 	queue []*Call[In, Out]
 	busy  int // lanes at work
+	alone int // calls beside the lanes
+	many  bool // the last batch was of more than few
 	turns []*turn
 	armed bool // handOver will come
 }
@@ -74,6 +77,11 @@ func New[In, Out any](lanes, most int, run func(batch []*Call[In, Out])) *Group[
 // at work then; what bounds them is run's business. Call it before the first Do.
 func (g *Group[In, Out]) Overdue(after time.Duration) { g.overdue = after }
 
+// Extra lets n calls more go by themselves, beside the lanes, as long as batches are
+// of few calls: a batch that is small can cost more than its calls alone. Call it
+// before the first Do.
+func (g *Group[In, Out]) Extra(n, few int) { g.extra, g.few = n, few }
+
 // Do has in done, with those of others that wait. When ctx ends it returns at
 // once, with the context's error; the call may still take effect then, if its
 // batch had begun. A context that is done before changes nothing.
@@ -84,26 +92,27 @@ func (g *Group[In, Out]) Do(ctx context.Context, in In) (Out, error) {
 	}
 	c := &Call[In, Out]{In: in, ctx: ctx, done: make(chan struct{})}
 	g.mu.Lock()
-	alone := g.busy < g.lanes // then the queue is empty
-	if alone {
+	work := g.aside
+	switch {
+	case g.busy < g.lanes: // then the queue is empty
 		g.busy++
-	} else {
+		work = g.lead
+	case g.alone < g.extra && len(g.queue) == 0 && !g.many:
+		g.alone++
+	default:
 		g.queue = append(g.queue, c)
 		g.arm()
+		work = nil
 	}
 	g.mu.Unlock()
-	if alone {
+	if work != nil {
 		c.state.Store(taken)
 		if ctx.Done() == nil { // who cannot leave does the work: no change of goroutines
-			if g.inTime([]*Call[In, Out]{c}) {
-				if batch := g.next(); batch != nil {
-					go g.lane(batch)
-				}
-			}
+			work(c)
 			<-c.done
 			return c.out, c.err
 		}
-		go g.lane([]*Call[In, Out]{c})
+		go work(c)
 	}
 	select {
 	case <-c.done:
@@ -118,6 +127,24 @@ func (g *Group[In, Out]) Do(ctx context.Context, in In) (Out, error) {
 		}
 	}
 	return zero, ctx.Err()
+}
+
+// aside runs a call beside the lanes.
+func (g *Group[In, Out]) aside(c *Call[In, Out]) {
+	g.run([]*Call[In, Out]{c})
+	g.mu.Lock()
+	g.alone--
+	g.mu.Unlock()
+}
+
+// lead runs a call in a lane of its own, and goes on with those who came meanwhile.
+func (g *Group[In, Out]) lead(c *Call[In, Out]) {
+	if !g.inTime([]*Call[In, Out]{c}) {
+		return
+	}
+	if batch := g.next(); batch != nil {
+		go g.lane(batch) // c's caller may be the one that works here
+	}
 }
 
 // lane runs batches until nobody waits.
@@ -198,6 +225,7 @@ func (g *Group[In, Out]) next() []*Call[In, Out] {
 	if len(g.queue) == 0 {
 		g.queue = nil
 	}
+	g.many = len(batch) > g.few
 	if batch == nil {
 		g.busy--
 	}

@@ -3,6 +3,7 @@ package combine_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -147,5 +148,59 @@ func TestOverdueBatchGivesItsLaneAway(t *testing.T) {
 		do(t.Context(), 0, 61*time.Second)
 		do(t.Context(), 4, 4*time.Second)
 		wg.Wait()
+	})
+}
+
+// Few callers go beside the lanes; where many meet, they share.
+func TestExtraCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var sizes []int
+		g := combine.New(1, 100, func(batch []*call) {
+			mu.Lock()
+			sizes = append(sizes, len(batch))
+			mu.Unlock()
+			time.Sleep(time.Second)
+			answerAll(batch)
+		})
+		g.Extra(2, 1)
+		var wg sync.WaitGroup
+		meet := func(n int, want time.Duration, batches ...int) {
+			t.Helper()
+			sizes = nil
+			start := time.Now()
+			for i := range n {
+				ctx := t.Context()
+				if i%2 == 0 {
+					ctx = context.Background() // works in its own goroutine
+				}
+				wg.Go(func() { _, _ = g.Do(ctx, i) })
+				synctest.Wait()
+			}
+			wg.Wait()
+			synctest.Wait()
+			if took := time.Since(start); took != want || !slices.Equal(sizes, batches) {
+				t.Errorf("%d callers took %v in batches of %v, want %v, %v", n, took, sizes, want, batches)
+			}
+		}
+		meet(3, time.Second, 1, 1, 1)
+		meet(5, 2*time.Second, 1, 1, 1, 2)
+		meet(2, time.Second, 1, 1) // nobody has waited since: the two calls aside may be had again
+
+		// While the batch of two is at work, those who come wait for the next.
+		sizes = nil
+		for i := range 5 {
+			wg.Go(func() { _, _ = g.Do(t.Context(), i) })
+			synctest.Wait()
+		}
+		time.Sleep(1500 * time.Millisecond)
+		for i := range 3 {
+			wg.Go(func() { _, _ = g.Do(t.Context(), i) })
+			synctest.Wait()
+		}
+		wg.Wait()
+		if want := []int{1, 1, 1, 2, 3}; !slices.Equal(sizes, want) {
+			t.Errorf("batches of %v, want %v", sizes, want)
+		}
 	})
 }

@@ -21,6 +21,11 @@ import (
 const (
 	// most is how many calls share a statement.
 	most = 128
+	// singles is how many lookups go alone, beside the lanes, as long as no more than
+	// few would share a statement: below that it costs more than it saves (8 callers:
+	// 0.79 of raw, 0.65 without).
+	singles = 6
+	few     = 3
 	// mostInserts is how many batches that have found nothing are stored together.
 	mostInserts = 4
 	// overdue is when a statement counts as hanging, and others are let past it.
@@ -152,6 +157,7 @@ func newCombined(s *Store, lanes int) *combined {
 			call.Answer(struct{}{}, nil)
 		}
 	})
+	c.lookups.Extra(singles, few)
 	c.lookups.Overdue(overdue)
 	c.keys.Overdue(overdue)
 	c.inserts.Overdue(overdue)
