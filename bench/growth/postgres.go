@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/lib/pq"
+	_ "github.com/lib/pq" // the driver "postgres"
 
 	"github.com/seed-926035fd/authz/internal/pgtest"
 	"github.com/seed-926035fd/authz/store"
@@ -204,7 +204,7 @@ func copyIn(ctx context.Context, db *sql.DB, columns []string, rows func(add fun
 		return err
 	}
 	defer tx.Rollback()
-	stmt, err := tx.PrepareContext(ctx, pq.CopyIn("authz_authorizations", columns...))
+	stmt, err := tx.PrepareContext(ctx, "COPY authz_authorizations ("+strings.Join(columns, ", ")+") FROM STDIN")
 	if err != nil {
 		return err
 	}

@@ -51,8 +51,8 @@ type Group[In, Out any] struct {
 
 	mu    sync.Mutex
 	queue []*Call[In, Out]
-	busy  int // lanes at work
-	alone int // calls beside the lanes
+	busy  int  // lanes at work
+	alone int  // calls beside the lanes
 	many  bool // the last batch was of more than few
 	turns []*turn
 	armed bool // handOver will come
