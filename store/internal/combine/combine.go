@@ -53,7 +53,7 @@ type Group[In, Out any] struct {
 	queue []*Call[In, Out]
 	busy  int  // lanes at work
 	alone int  // calls beside the lanes
-	many  bool // the last batch was of more than few
+	many  bool // the last batch that had to wait was of more than few
 	turns []*turn
 	armed bool // handOver will come
 }
@@ -225,9 +225,10 @@ func (g *Group[In, Out]) next() []*Call[In, Out] {
 	if len(g.queue) == 0 {
 		g.queue = nil
 	}
-	g.many = len(batch) > g.few
 	if batch == nil {
 		g.busy--
+	} else {
+		g.many = len(batch) > g.few
 	}
 	return batch
 }

@@ -185,7 +185,8 @@ func TestExtraCalls(t *testing.T) {
 		}
 		meet(3, time.Second, 1, 1, 1)
 		meet(5, 2*time.Second, 1, 1, 1, 2)
-		meet(2, time.Second, 1, 1) // nobody has waited since: the two calls aside may be had again
+		meet(2, 2*time.Second, 1, 1) // as many as before could come
+		meet(3, time.Second, 1, 1, 1)
 
 		// While the batch of two is at work, those who come wait for the next.
 		sizes = nil
