@@ -3,6 +3,7 @@ package main
 // reasons say why a target is missed, by its key. They are written by hand, and
 // shown only while it is.
 var reasons = map[string]string{
+	"http/hello/32 " + byHand: "The middleware joins its answers to the request (a context and a copy of the request, two allocations more) and looks at scheme, form and checksum first; the rounds lie on both sides of the line.",
 	"http/put/32 " + byJSON: "The floor knows no users, no apps and no deadlines. What stands above it is the sum of many small things, none over a sixth: the Manager with its candidate token (a quarter), " +
 		"the context and the read deadline of each request (a sixth), the body, read strictly (a seventh), and the answer, indented as GitHub's is.",
 	"sqlite/create/1 " + byManager: "The SELECT that finds nothing comes before the INSERT (some 20 µs), and the write has a goroutine of its own, so that a caller can leave while another process holds the lock.",
