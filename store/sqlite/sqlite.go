@@ -92,8 +92,8 @@ func Open(ctx context.Context, path string) (*Store, error) {
 	}
 	// One pool to read, one connection to write, and a pool for the host, who must
 	// not be able to take these away. Idle connections are kept: opening one costs
-	// more than any statement. Twice as many readers as cores leave no core idle while the next
-	// one wakes; more only wait for each other.
+	// more than any statement. Twice as many readers as cores leave no core idle
+	// while the next one wakes; more only wait for each other.
 	readers := 2 * runtime.GOMAXPROCS(0)
 	var pools [3]*sql.DB
 	for i, conns := range []int{readers + walks + 1, 1, max(4, readers) + 1} { // one more for Watch
