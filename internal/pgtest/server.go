@@ -104,10 +104,17 @@ func (s *Server) Restart() error {
 	for _, v := range s.settings {
 		args = append(args, "-c", v)
 	}
-	if err := s.daemon.start(filepath.Join(s.bin, "postgres"), args...); err != nil {
-		return err
+	for attempt := 1; ; attempt++ {
+		if err := s.daemon.start(filepath.Join(s.bin, "postgres"), args...); err != nil {
+			return err
+		}
+		err := s.daemon.ready(s.DSN())
+		// The last process of a server that was killed can take a moment to go.
+		if err == nil || attempt == 20 || !strings.Contains(err.Error(), "pre-existing shared memory block") {
+			return err
+		}
+		time.Sleep(100 * time.Millisecond)
 	}
-	return s.daemon.ready(s.DSN())
 }
 
 // Stop shuts the server down as an administrator would: open transactions are rolled back, clients are told (57P01).
